@@ -1,0 +1,135 @@
+"""The `Engine` protocol: token ids in, token deltas out.
+
+An engine knows nothing of text, messages or tools. What it means by each field follows
+`trtllm.TrtllmService`, the one wire contract for engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = [
+    "Engine",
+    "EngineInfo",
+    "EngineRequest",
+    "FinishReason",
+    "Guide",
+    "GuideKind",
+    "Sampling",
+    "TokenDelta",
+    "TokensFinished",
+]
+
+
+class GuideKind(StrEnum):
+    """What language a guide is written in."""
+
+    JSON_SCHEMA = "json_schema"
+    REGEX = "regex"
+    EBNF = "ebnf"
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """A grammar that the output must follow. The output may still be cut by `max_tokens`."""
+
+    kind: GuideKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen. The default is greedy and so repeatable."""
+
+    temperature: float = 0.0
+    top_p: float | None = None
+    top_k: int | None = None
+    seed: int | None = None
+    repetition_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRequest:
+    """One generation.
+
+    `request_id` is unique among requests in flight. `max_tokens` counts generated tokens only
+    and is always sent. `stop_token_ids` end the output and are not part of it.
+    """
+
+    request_id: str
+    token_ids: Sequence[int]
+    max_tokens: int
+    sampling: Sampling = Sampling()
+    guide: Guide | None = None
+    stop_token_ids: Sequence[int] = ()
+    ignore_eos: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDelta:
+    """New token ids since the last delta, never empty."""
+
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensFinished:
+    """The last item of every generation that did not raise. `cached_tokens` of the prompt came from the prefix cache."""
+
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What an engine says of itself."""
+
+    model_id: str
+    max_seq_len: int
+    vocab_size: int
+    version: str = ""
+    backend: str = ""
+    features: frozenset[str] = frozenset()
+
+
+class Engine(Protocol):
+    """Generates tokens. Safe for many requests at once on one event loop."""
+
+    def generate(self, request: EngineRequest) -> AsyncIterator[TokenDelta | TokensFinished]:
+        """Stream one generation; the last item is `TokensFinished`.
+
+        Closing the iterator early aborts the generation at the engine.
+
+        Raises:
+            InvalidRequest: the request cannot be served as it is (lengths, a refused guide).
+            ResourceExhausted: the engine's queue is full; has `retry_after`.
+            Unavailable: the engine is not there, or restarted under the request; retryable.
+        """
+        ...
+
+    async def abort(self, request_id: str) -> None:
+        """Stop a generation at its next step. Harmless when it is unknown or has ended."""
+        ...
+
+    async def probe(self) -> EngineInfo:
+        """Return what the engine is, when it is ready to generate.
+
+        Raises:
+            Unavailable: it is not ready.
+        """
+        ...
