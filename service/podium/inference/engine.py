@@ -87,7 +87,10 @@ class TokenDelta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokensFinished:
-    """The last item of every generation that did not raise. `cached_tokens` of the prompt came from the prefix cache."""
+    """The last item of every generation that did not raise.
+
+    `cached_tokens` of the prompt came from the prefix cache.
+    """
 
     reason: FinishReason
     prompt_tokens: int

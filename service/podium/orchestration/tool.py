@@ -105,7 +105,7 @@ class ToolFailureCode(StrEnum):
     CANCELLED = "CANCELLED"
 
 
-class ToolFailure(Exception):  # noqa: N818  a failed call is an event of the run, not an error of ours
+class ToolFailure(Exception):
     """A call failed. It ends that call; the run goes on and the model is told.
 
     `message` is shown to the model and to the caller: it says what to do, and holds no secret.

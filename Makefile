@@ -1,0 +1,86 @@
+# Everything runs inside .venv, which `make setup` makes from the locked requirements.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup model run test lint format proto lock quality bench image clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PROTO_VENV := .venv-proto
+PROTO_INSTALLED := $(PROTO_VENV)/.installed
+BENCHES := $(patsubst tests/bench/bench_%.py,%,$(wildcard tests/bench/bench_*.py))
+PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes
+TEST_ARGS ?= -n 2 --dist loadgroup
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  make bench-NAME  One benchmark: $(BENCHES)."
+
+setup: $(INSTALLED) ## Make .venv with the locked dependencies; quick when nothing changed.
+
+$(INSTALLED): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Podium needs Python 3.11 or newer; this is %s. Try: make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	@echo "Setting up $(VENV) (about a minute the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+model: setup ## Fetch the embedded model into the user's cache (98 MB, once).
+	@$(BIN)/podium models pull
+
+run: model ## Serve, answer a sample request before your eyes, and stay (ONCE=1: end).
+	@$(BIN)/python scripts/demo.py $(if $(ONCE),--once)
+
+test: model ## Run the whole test suite.
+	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: setup ## Check style, types, import direction, protos, Dockerfile and locks.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/buf lint
+	@$(BIN)/buf format --diff --exit-code protos
+	@$(BIN)/buf breaking protos --against "$$(ls -v protos/released/*.binpb | tail -n 1)"
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/python scripts/check_repository.py
+
+format: setup ## Rewrite code and protos in the one style.
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+	@$(BIN)/buf format --write protos
+
+proto: setup $(PROTO_INSTALLED) ## Generate the stubs from protos/ and write the settings' example files.
+	@$(PROTO_VENV)/bin/python scripts/generate_stubs.py
+
+$(PROTO_INSTALLED): requirements/proto.txt
+	@$(PYTHON) -m venv $(PROTO_VENV)
+	@$(PROTO_VENV)/bin/python -m pip install $(PIP_FLAGS) -r requirements/proto.txt
+	@touch $@
+
+# Locks carry hashes and no addresses: they install from whatever index the user's pip has.
+UV := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+lock: ## Compile the locked requirements anew.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@$(UV) --python-version 3.11 --extra server --extra embedded --extra dev pyproject.toml -o requirements/dev.txt
+	@$(UV) --python-version 3.11 --extra server --extra embedded -c requirements/dev.txt pyproject.toml -o requirements/server.txt
+	@$(UV) --python-version 3.12 --extra server -c requirements/dev.txt pyproject.toml -o requirements/gpu.txt
+	@$(UV) --python-version 3.11 requirements/proto.in -o requirements/proto.txt
+
+quality: model ## Score the planner on the development requests and draw the report.
+	@PYTHONPATH=tests $(BIN)/python -m quality.run
+
+bench: $(addprefix bench-,$(BENCHES)) ## Run every benchmark.
+
+bench-%: model
+	@PYTHONPATH=tests $(BIN)/python -m bench.bench_$*
+
+image: setup ## Check the Dockerfile and, where Docker works, build the CPU image.
+	@$(BIN)/hadolint Dockerfile
+	@if docker info >/dev/null 2>&1; then docker build --target cpu -t podium:$$($(BIN)/podium version --short) .; \
+	 else echo "No Docker daemon here: the Dockerfile was checked, the image was not built."; fi
+
+clean: ## Remove what was built; keeps the model cache.
+	rm -rf $(VENV) $(PROTO_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,97 @@
+"""The live side of a run: readers follow its log and the text that is being written.
+
+There are no queues: a reader keeps a cursor and looks up what lies beyond it, so a slow reader
+costs nothing but gets its text in larger pieces, and memory is bounded by the log itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from podium.orchestration.events import LoggedEvent, TextWritten, TurnEnded, TurnStarted
+
+__all__ = ["RunFeed"]
+
+
+class RunFeed:
+    """What one run has said so far, and a signal when it says more."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self._events: list[LoggedEvent] = []
+        self._chunks: list[str] = []
+        self._turn = 0
+        self._ended = False
+        self._changed = asyncio.Event()
+
+    @property
+    def turn_text(self) -> str:
+        """The text of the turn in progress."""
+        return "".join(self._chunks)
+
+    def logged(self, event: LoggedEvent) -> None:
+        """Show an event that was appended to the log."""
+        self._events.append(event)
+        if isinstance(event.kind, TurnStarted):
+            self._turn, self._chunks = event.kind.turn, []
+        self._signal()
+
+    def text(self, chunk: str) -> None:
+        """Show more text of the turn in progress."""
+        self._chunks.append(chunk)
+        self._signal()
+
+    def end(self) -> None:
+        """Say that nothing follows; readers end when they have read everything."""
+        self._ended = True
+        self._signal()
+
+    async def follow(self) -> AsyncGenerator[LoggedEvent, None]:
+        """Yield every event from the first, and text as it comes, until the run ends.
+
+        All text of a turn is yielded before its `TurnEnded`, in at least one piece when there is any.
+        """
+        cursor, shown = 0, _Shown()
+        while True:
+            changed = self._changed
+            while cursor < len(self._events):
+                event = self._events[cursor]
+                if isinstance(event.kind, TurnStarted):
+                    shown = _Shown(event.kind.turn)
+                elif isinstance(event.kind, TurnEnded):
+                    if rest := event.kind.text[shown.offset :]:
+                        yield self._text_event(cursor, shown.turn, shown.offset, rest)
+                    shown = _Shown()
+                yield event
+                cursor += 1
+            if shown.turn == self._turn and shown.chunks < len(self._chunks):
+                piece = "".join(self._chunks[shown.chunks :])
+                shown.chunks = len(self._chunks)
+                event = self._text_event(cursor, shown.turn, shown.offset, piece)
+                shown.offset += len(piece)
+                yield event
+            elif self._ended:
+                return
+            else:
+                await changed.wait()
+
+    def _text_event(self, cursor: int, turn: int, offset: int, text: str) -> LoggedEvent:
+        last = self._events[cursor - 1]
+        return LoggedEvent(self.run_id, last.seq, last.time_ns, TextWritten(turn, offset, text))
+
+    def _signal(self) -> None:
+        # A fresh event for those who come later: nobody has to clear what others still wait for.
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class _Shown:
+    """How far one reader is in the text of a turn."""
+
+    __slots__ = ("chunks", "offset", "turn")
+
+    def __init__(self, turn: int = -1) -> None:
+        self.turn = turn
+        self.chunks = 0
+        self.offset = 0

@@ -1,0 +1,249 @@
+"""One run from its first model turn to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from podium.errors import FailedPrecondition, PodiumError, Unavailable
+from podium.orchestration.chat import (
+    AssistantMessage,
+    CallRequest,
+    ChatModel,
+    ChatRequest,
+    Message,
+    TextDelta,
+    ToolCallSealed,
+    ToolMessage,
+    TurnFinished,
+    TurnFinishReason,
+    Usage,
+    UserMessage,
+)
+from podium.orchestration.events import (
+    CallFailed,
+    CallFinished,
+    CallOutcome,
+    CallSealed,
+    CallSkipped,
+    CallStarted,
+    CallSucceeded,
+    RunSpec,
+    TurnEnded,
+    TurnStarted,
+)
+from podium.orchestration.limits import RunGate
+from podium.orchestration.run_log import RunLog
+from podium.orchestration.tool import (
+    ToolExecutor,
+    ToolFailure,
+    ToolFailureCode,
+    ToolInvocation,
+    ToolSpec,
+)
+
+__all__ = ["Answer", "Runner", "RunnerLimits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerLimits:
+    """The server's bounds of one run. `model_retries` are additional attempts of a turn that said nothing yet."""
+
+    max_calls: int = 200
+    max_turns: int = 16
+    max_tokens: int = 32768
+    model_retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a run ended well. `partial` says that something asked for is missing."""
+
+    text: str
+    partial: bool
+    usage: Usage
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What a turn has given so far."""
+
+    index: int
+    text: list[str]
+    calls: list[CallRequest]
+    results: dict[str, ToolMessage]
+    finished: TurnFinished | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was shown to anybody, so that the turn may be tried again."""
+        return not self.text and not self.calls
+
+
+class Runner:
+    """Drives one run. Use once."""
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        spec: RunSpec,
+        tenant: str,
+        correlation_id: str,
+        model: ChatModel,
+        tools: Mapping[str, ToolSpec],
+        executor: ToolExecutor,
+        gate: RunGate,
+        log: RunLog,
+        limits: RunnerLimits,
+    ) -> None:
+        self._run_id = run_id
+        self._spec = spec
+        self._tenant = tenant
+        self._correlation_id = correlation_id
+        self._model = model
+        self._tools = tools
+        self._executor = executor
+        self._gate = gate
+        self._log = log
+        self._max_calls = _tighter(spec.limits.max_calls, limits.max_calls)
+        self._max_turns = _tighter(spec.limits.max_turns, limits.max_turns)
+        self._max_tokens = _tighter(spec.limits.max_tokens, limits.max_tokens)
+        self._model_retries = limits.model_retries
+        self._calls_made = 0
+        self._partial = False
+        self.usage = Usage()
+
+    async def run(self) -> Answer:
+        """Take turns until the model answers.
+
+        Raises:
+            PodiumError: the run cannot be finished; the log holds everything up to there.
+        """
+        messages: list[Message] = [UserMessage(self._spec.input)]
+        for index in range(self._max_turns):
+            # The last turn is offered no tools, so that it has to answer from what there is.
+            last = index == self._max_turns - 1 and index > 0
+            turn = await self._take_turn(index, messages, () if last else tuple(self._tools.values()))
+            if not turn.calls:
+                cut = turn.finished is not None and turn.finished.reason is TurnFinishReason.LENGTH
+                return Answer("".join(turn.text), self._partial or cut or last, self.usage)
+            messages.append(AssistantMessage("".join(turn.text), tuple(turn.calls)))
+            messages.extend(turn.results[call.call_id] for call in turn.calls)
+        raise FailedPrecondition(
+            f"the run gave no answer within {self._max_turns} turns; allow more turns, or ask for less",
+            reason="LIMIT_REACHED",
+        )
+
+    async def _take_turn(self, index: int, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> _Turn:
+        remaining = self._max_tokens - self.usage.completion_tokens
+        if remaining <= 0:
+            raise FailedPrecondition(
+                f"the run has used its {self._max_tokens} tokens; allow more tokens, or ask for less",
+                reason="LIMIT_REACHED",
+            )
+        request = ChatRequest(
+            messages=messages, tools=tools, max_tokens=remaining, turn=index, correlation_id=self._correlation_id
+        )
+        await self._log.append(TurnStarted(index, self._model.name))
+        turn = _Turn(index, [], [], {})
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._stream_turn(request, turn, group)
+                finished = turn.finished or TurnFinished(TurnFinishReason.STOP)
+                self.usage += finished.usage
+                await self._log.append(TurnEnded(index, "".join(turn.text), finished.usage, finished.reason))
+        except BaseExceptionGroup as group_error:
+            raise _first_error(group_error) from None
+        return turn
+
+    async def _stream_turn(self, request: ChatRequest, turn: _Turn, group: asyncio.TaskGroup) -> None:
+        for attempt in range(self._model_retries + 1):
+            try:
+                async with aclosing(self._model.stream(request)) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        match event:
+                            case TextDelta(text=text):
+                                turn.text.append(text)
+                                self._log.text(text)
+                            case ToolCallSealed() as sealed:
+                                await self._seal(sealed, turn, group)
+                            case TurnFinished() as finished:
+                                turn.finished = finished
+                return
+            except Unavailable as error:
+                if attempt == self._model_retries or not turn.silent:
+                    raise
+                await asyncio.sleep(error.retry_after if error.retry_after is not None else 0.25 * 2**attempt)
+
+    async def _seal(self, sealed: ToolCallSealed, turn: _Turn, group: asyncio.TaskGroup) -> None:
+        """Log a call and start it at once, while the model may still be writing the next."""
+        call = CallRequest(f"c{turn.index}_{len(turn.calls)}", sealed.tool, sealed.arguments_json)
+        turn.calls.append(call)
+        spec = self._tools.get(call.tool)
+        await self._log.append(CallSealed(call.call_id, call.tool, call.arguments_json, spec.version if spec else ""))
+        if self._calls_made >= self._max_calls:
+            because = f"the run's limit of {self._max_calls} calls was reached"
+            await self._finish(turn, call, CallSkipped(because))
+            return
+        self._calls_made += 1
+        if spec is None:
+            message = (
+                f"there is no tool {call.tool!r} in this run; use one of: {', '.join(sorted(self._tools)) or 'none'}"
+            )
+            await self._finish(turn, call, CallFailed(ToolFailureCode.UNKNOWN_TOOL, message))
+            return
+        group.create_task(self._run_call(turn, call, spec), name=f"{self._run_id}:{call.call_id}")
+
+    async def _run_call(self, turn: _Turn, call: CallRequest, spec: ToolSpec) -> None:
+        invocation = ToolInvocation(
+            run_id=self._run_id,
+            call_id=call.call_id,
+            tool=call.tool,
+            arguments_json=call.arguments_json,
+            correlation_id=self._correlation_id,
+            tenant=self._tenant,
+        )
+        started = False
+        try:
+            async with self._gate.slot(spec.type):
+                await self._log.append(CallStarted(call.call_id, 1))
+                started = True
+                try:
+                    result = await self._executor.invoke(invocation)
+                    outcome: CallOutcome = CallSucceeded(result.result_json, result.content_type)
+                except ToolFailure as failure:
+                    outcome = CallFailed(failure.code, failure.message)
+        except asyncio.CancelledError:
+            cancelled = CallFailed(ToolFailureCode.CANCELLED, "the run was cancelled")
+            await self._finish(turn, call, cancelled if started else CallSkipped("the run was cancelled"))
+            raise
+        await self._finish(turn, call, outcome)
+
+    async def _finish(self, turn: _Turn, call: CallRequest, outcome: CallOutcome) -> None:
+        match outcome:
+            case CallSucceeded(result_json=result):
+                message = ToolMessage(call.call_id, call.tool, result.decode("utf-8", "replace"))
+            case CallFailed(code=code, message=text):
+                self._partial = True
+                message = ToolMessage(call.call_id, call.tool, f"{code}: {text}", ok=False)
+            case CallSkipped(because=because):
+                self._partial = True
+                message = ToolMessage(call.call_id, call.tool, f"not run: {because}", ok=False)
+        turn.results[call.call_id] = message
+        await self._log.append(CallFinished(call.call_id, outcome))
+
+
+def _tighter(asked: int | None, allowed: int) -> int:
+    return allowed if not asked else min(asked, allowed)
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error that ended a turn: calls never raise, so there is one, or a cancellation."""
+    for error in group.exceptions:
+        if isinstance(error, PodiumError):
+            return error
+    first = group.exceptions[0]
+    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first

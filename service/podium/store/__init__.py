@@ -1,0 +1,1 @@
+"""Implementations of the stores that the orchestrator defines. Nothing here decides; it keeps."""
