@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2
+
 from podium.v1 import (
     error_reason_pb2,
     health_pb2,

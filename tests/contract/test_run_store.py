@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+
 from podium.errors import AlreadyExists, InvalidRequest, NotFound
 from podium.orchestration.chat import Usage
 from podium.orchestration.events import RunEnded, RunSpec, RunStarted, RunState, TurnStarted

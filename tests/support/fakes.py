@@ -11,10 +11,10 @@ from typing import Any
 from podium.errors import NotFound
 from podium.inference.scripted import ScriptedModel, ScriptFile
 from podium.orchestration.chat import ChatEvent, ChatModel, ChatRequest, ModelInfo
+from podium.orchestration.limits import CallGate, ConcurrencyLimits
 from podium.orchestration.orchestrator import Orchestrator, OrchestratorLimits
 from podium.orchestration.tool import ToolInvocation, ToolResult, ToolSpec
 from podium.store.memory import MemoryRunStore
-
 from support.virtual_time import virtual_clock_ns
 
 ToolBody = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -108,7 +108,9 @@ def sleeping(seconds: float, result: Any = "done") -> ToolBody:
     return body
 
 
-def make_orchestrator(model: ChatModel, tools: FakeTools, **limits: Any) -> Orchestrator:
+def make_orchestrator(
+    model: ChatModel, tools: FakeTools, concurrency: ConcurrencyLimits | None = None, **limits: Any
+) -> Orchestrator:
     """Return an orchestrator in virtual time with predictable run ids."""
     counter = itertools.count(1)
     return Orchestrator(
@@ -116,6 +118,7 @@ def make_orchestrator(model: ChatModel, tools: FakeTools, **limits: Any) -> Orch
         tools=tools,
         executor=tools,
         store=MemoryRunStore(),
+        gate=CallGate(concurrency or ConcurrencyLimits()),
         new_run_id=lambda: f"run_{next(counter):026d}",
         limits=OrchestratorLimits(**limits),
         clock_ns=virtual_clock_ns,

@@ -23,7 +23,7 @@ from podium.errors import (
 from podium.orchestration.chat import ModelCatalog, Usage
 from podium.orchestration.events import LoggedEvent, RunEnded, RunFailure, RunSpec, RunStarted, RunState
 from podium.orchestration.journal import RunHeader, RunPage, RunStore
-from podium.orchestration.limits import CallGate, ConcurrencyLimits
+from podium.orchestration.limits import CallGate
 from podium.orchestration.run_log import RunLog, RunObserver
 from podium.orchestration.runner import Runner, RunnerLimits
 from podium.orchestration.tool import ToolCatalog, ToolExecutor, ToolSpec
@@ -38,7 +38,6 @@ _log = logging.getLogger(__name__)
 class OrchestratorLimits:
     """The server's bounds. `max_active_runs` beyond which submissions are refused; `run_seconds` of one run."""
 
-    concurrency: ConcurrencyLimits = field(default_factory=ConcurrencyLimits)
     runner: RunnerLimits = field(default_factory=RunnerLimits)
     max_active_runs: int = 2000
     run_seconds: float = 60.0
@@ -76,6 +75,7 @@ class Orchestrator:
         executor: ToolExecutor,
         store: RunStore,
         new_run_id: Callable[[], str],
+        gate: CallGate,
         limits: OrchestratorLimits | None = None,
         observers: Collection[RunObserver] = (),
         clock_ns: Callable[[], int] = time.time_ns,
@@ -88,7 +88,7 @@ class Orchestrator:
         self._limits = limits or OrchestratorLimits()
         self._observers = tuple(observers)
         self._clock_ns = clock_ns
-        self._gate = CallGate(self._limits.concurrency)
+        self._gate = gate
         self._active: dict[str, _ActiveRun] = {}
         self._group = asyncio.TaskGroup()
 

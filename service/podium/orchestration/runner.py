@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from podium.errors import FailedPrecondition, PodiumError, Unavailable
+from podium.errors import CircuitOpen, FailedPrecondition, PodiumError, Unavailable
 from podium.orchestration.chat import (
     AssistantMessage,
     CallRequest,
@@ -174,7 +174,8 @@ class Runner:
                                 turn.finished = finished
                 return
             except Unavailable as error:
-                if attempt == self._model_retries or not turn.silent:
+                # An open breaker says when to come back, which is longer than a caller should wait.
+                if attempt == self._model_retries or not turn.silent or isinstance(error, CircuitOpen):
                     raise
                 await asyncio.sleep(error.retry_after if error.retry_after is not None else 0.25 * 2**attempt)
 

@@ -34,7 +34,7 @@ def _adopt_loaded_rules() -> None:
     stand_in = types.ModuleType(_VALIDATE_MODULE, "The copy of validate.proto that was loaded first in this process.")
     stand_in.DESCRIPTOR = loaded  # type: ignore[attr-defined]
     sys.modules[_VALIDATE_MODULE] = stand_in
-    buf.validate.validate_pb2 = stand_in  # type: ignore[assignment]
+    sys.modules["buf.validate"].validate_pb2 = stand_in  # type: ignore[attr-defined]
 
 
 _adopt_loaded_rules()

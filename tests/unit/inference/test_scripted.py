@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from podium.errors import InvalidRequest
 from podium.inference.scripted import ScriptedModel, ScriptFile, load_script_file
 from podium.orchestration.chat import (

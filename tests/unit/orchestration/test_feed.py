@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from podium.orchestration.chat import TurnFinishReason, Usage
 from podium.orchestration.events import EventKind, LoggedEvent, RunEnded, RunState, TextWritten, TurnEnded, TurnStarted
 from podium.orchestration.feed import RunFeed

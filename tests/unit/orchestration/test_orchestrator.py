@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+
 from podium.errors import AlreadyExists, InvalidRequest, NotFound, ResourceExhausted, Unavailable
 from podium.orchestration.chat import ChatEvent, ChatRequest, TextDelta, ToolCallSealed, TurnFinished, TurnFinishReason
 from podium.orchestration.events import (
