@@ -1,0 +1,56 @@
+"""Typed settings: what can be set, where values come from, and what is wrong with them.
+
+Everything here is pure: reading builds a new frozen object, and nothing else in Podium reads the
+environment or a configuration file. Nothing here starts, opens or checks the machine itself.
+"""
+
+from podium.settings.groups import (
+    AuthSettings,
+    BreakerSettings,
+    DeadlineSettings,
+    HealthSettings,
+    LimitSettings,
+    LogSettings,
+    MetricSettings,
+    OpsSettings,
+    PreflightSettings,
+    RunSettings,
+    ServerSettings,
+    ShutdownSettings,
+    StorageSettings,
+    ToolSettings,
+)
+from podium.settings.loading import Loaded, bind_problems, check_bind, load_settings
+from podium.settings.models import EmbeddedModel, EngineSettings, ModelSettings, ScriptedModel
+from podium.settings.problems import Layer, Origin, Problem, SettingsError
+from podium.settings.root import Settings
+
+__all__ = [
+    "AuthSettings",
+    "BreakerSettings",
+    "DeadlineSettings",
+    "EmbeddedModel",
+    "EngineSettings",
+    "HealthSettings",
+    "Layer",
+    "LimitSettings",
+    "Loaded",
+    "LogSettings",
+    "MetricSettings",
+    "ModelSettings",
+    "OpsSettings",
+    "Origin",
+    "PreflightSettings",
+    "Problem",
+    "RunSettings",
+    "ScriptedModel",
+    "ServerSettings",
+    "Settings",
+    "SettingsError",
+    "ShutdownSettings",
+    "StorageSettings",
+    "ToolSettings",
+    "bind_problems",
+    "check_bind",
+    "load_settings",
+]

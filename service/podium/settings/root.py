@@ -1,0 +1,80 @@
+"""`Settings`: everything that can be set, as one frozen object."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from podium.settings import groups
+from podium.settings.models import BUILT_IN_MODEL, BUILT_IN_NAME, EngineSettings, ModelSettings
+
+__all__ = ["Settings"]
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+class Settings(BaseSettings):
+    """All settings. `Settings()` holds the defaults and reads nothing; `load_settings` reads the rest."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
+
+    environment: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")] = Field(
+        default="development", description="Name of the environment; production writes JSON logs on terminals too."
+    )
+    default_model: str | None = Field(
+        default=None,
+        description="The model of requests that name none; may be left out when there is just one model.",
+        examples=[BUILT_IN_NAME],
+    )
+    server: groups.ServerSettings = groups.ServerSettings()
+    ops: groups.OpsSettings = groups.OpsSettings()
+    auth: groups.AuthSettings = groups.AuthSettings()
+    limits: groups.LimitSettings = groups.LimitSettings()
+    breaker: groups.BreakerSettings = groups.BreakerSettings()
+    deadlines: groups.DeadlineSettings = groups.DeadlineSettings()
+    run: groups.RunSettings = groups.RunSettings()
+    tools: groups.ToolSettings = groups.ToolSettings()
+    engine: EngineSettings = EngineSettings()
+    log: groups.LogSettings = groups.LogSettings()
+    metrics: groups.MetricSettings = groups.MetricSettings()
+    health: groups.HealthSettings = groups.HealthSettings()
+    shutdown: groups.ShutdownSettings = groups.ShutdownSettings()
+    storage: groups.StorageSettings = groups.StorageSettings()
+    preflight: groups.PreflightSettings = groups.PreflightSettings()
+    models: dict[ModelName, ModelSettings] = Field(
+        default={BUILT_IN_NAME: BUILT_IN_MODEL},
+        min_length=1,
+        description="Models by name. While no other is configured there is the built-in one.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  likewise
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  likewise
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the constructor only.
+
+        The library's own sources overlook misspelt variables and flat names, and forget where a
+        value came from; `loading.py` reads the layers instead.
+        """
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _default_model_exists(self) -> Self:
+        names = ", ".join(sorted(self.models))
+        if self.default_model is None and len(self.models) > 1:
+            raise ValueError(f"there are several models ({names}): say which one is default_model")
+        if self.default_model is not None and self.default_model not in self.models:
+            raise ValueError(f"default_model names none of the configured models ({names})")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model that answers requests which name none."""
+        return self.default_model or next(iter(self.models))
