@@ -1,0 +1,224 @@
+"""`trtllm.TrtllmService` around a stepper: wire messages in, wire messages out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import logging
+import time
+import zipfile
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+from smg_grpc_proto.generated import common_pb2, trtllm_service_pb2_grpc
+from smg_grpc_proto.generated import trtllm_service_pb2 as pb
+
+from podium.engine import status
+from podium.engine.job import JobSpec
+from podium.engine.requests import RequestReader
+from podium.engine.stepper import Stepper, StepperState
+from podium.engine.stream import OutputStream
+from podium.errors import Internal, PodiumError, ResourceExhausted, Unavailable
+from podium.inference.model_files import ModelFiles
+
+__all__ = ["FEATURES", "EngineServicer", "tokenizer_archive"]
+
+_log = logging.getLogger(__name__)
+
+FEATURES = ("guided_decoding", "prefix_caching", "abort", "tokenizer")
+_CHUNK_BYTES = 1 << 20
+# A client's deadline leaves no time to send anything at its very end.
+_DEADLINE_MARGIN = 0.005
+
+_Context = Any  # grpc.aio.ServicerContext, whose type parameters differ per method
+
+
+def tokenizer_archive(model: ModelFiles) -> bytes:
+    """Pack the tokenizer for `GetTokenizer`; the same model gives the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in (
+            ("tokenizer.json", model.tokenizer_json),
+            ("tokenizer_config.json", model.tokenizer_config),
+        ):
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+class EngineServicer(trtllm_service_pb2_grpc.TrtllmServiceServicer):  # type: ignore[misc]  # untyped stubs
+    """Serves one model.
+
+    Args:
+        flush_interval: seconds between two deltas of a stream while others are running.
+        request_limit: seconds after which a generation ends as `timeout`.
+        stall_limit: seconds that a delta may wait for its reader.
+    """
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        reader: RequestReader,
+        model: ModelFiles,
+        *,
+        version: str,
+        backend: str,
+        max_seq_len: int,
+        max_active: int,
+        flush_interval: float,
+        request_limit: float,
+        stall_limit: float,
+    ) -> None:
+        self._stepper = stepper
+        self._reader = reader
+        self._model = model
+        self._archive = tokenizer_archive(model)
+        self._version = version
+        self._backend = backend
+        self._max_seq_len = max_seq_len
+        self._max_active = max_active
+        self._flush_interval = flush_interval
+        self._request_limit = request_limit
+        self._stall_limit = stall_limit
+
+    async def Generate(self, request: pb.GenerateRequest, context: _Context) -> None:  # noqa: N802  # the stub's name
+        """Stream one generation, as chunks and one complete, or as the complete alone."""
+        try:
+            spec = self._reader.read(request, self._deadline(context))
+            stream = OutputStream()
+            self._stepper.submit(spec, stream)
+            try:
+                await self._send(spec, stream, context, streaming=request.streaming)
+            finally:
+                # Also when the client went away: the engine must not work for nobody.
+                if stream.finish is None:
+                    self._stepper.abort(spec.request_id)
+        except PodiumError as error:
+            await status.abort(context, error)
+        except (grpc.aio.AbortError, grpc.aio.InternalError, grpc.aio.BaseError):
+            # The first is our own status; the others say that the client is gone.
+            raise
+        except Exception:  # noqa: BLE001  # the outermost boundary of a call
+            _log.exception("a generation failed")
+            await status.abort(context, Internal("The engine host failed."))
+
+    async def _send(self, spec: JobSpec, stream: OutputStream, context: _Context, *, streaming: bool) -> None:
+        last = 0.0
+        prompt_tokens = len(spec.prompt)
+        while True:
+            ids = await stream.read()
+            if streaming and ids:
+                chunk = pb.GenerateStreamChunk(
+                    token_ids=ids, prompt_tokens=prompt_tokens, completion_tokens=len(stream.ids)
+                )
+                await self._write(context, pb.GenerateResponse(request_id=spec.request_id, chunk=chunk))
+            if stream.finish is not None:
+                break
+            if streaming and last and self._stepper.in_flight > 1:
+                # Under load messages cost as much as tokens: let a few ids gather.
+                await asyncio.sleep(max(0.0, last + self._flush_interval - time.monotonic()))
+            last = time.monotonic()
+        complete = pb.GenerateComplete(
+            output_token_ids=stream.ids,
+            finish_reason=stream.finish.value,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=len(stream.ids),
+        )
+        if stream.matched_stop is not None:
+            complete.matched_token_id = stream.matched_stop
+        await self._write(context, pb.GenerateResponse(request_id=spec.request_id, complete=complete))
+
+    async def _write(self, context: _Context, message: pb.GenerateResponse) -> None:
+        try:
+            async with asyncio.timeout(self._stall_limit):
+                await context.write(message)
+        except TimeoutError as error:
+            raise ResourceExhausted(
+                "The client did not read its output in time.", reason="SLOW_READER", quota="stalled_stream"
+            ) from error
+
+    def _deadline(self, context: _Context) -> float:
+        remaining = context.time_remaining()
+        limit = self._request_limit if remaining is None else min(self._request_limit, remaining - _DEADLINE_MARGIN)
+        return time.monotonic() + max(limit, 0.0)
+
+    async def Abort(self, request: pb.AbortRequest, context: _Context) -> pb.AbortResponse:  # noqa: ARG002, N802
+        """End a generation at its next step; its stream then ends with finish reason `cancelled`."""
+        known = self._stepper.abort(request.request_id)
+        return pb.AbortResponse(success=known, message="" if known else "no such request in flight")
+
+    async def HealthCheck(  # noqa: N802
+        self,
+        request: pb.HealthCheckRequest,  # noqa: ARG002
+        context: _Context,  # noqa: ARG002
+    ) -> pb.HealthCheckResponse:
+        """Say `OK`, or the state that keeps it from generating."""
+        state = self._stepper.state
+        return pb.HealthCheckResponse(status="OK" if state is StepperState.READY else state.value)
+
+    async def GetModelInfo(  # noqa: N802
+        self,
+        request: pb.GetModelInfoRequest,  # noqa: ARG002
+        context: _Context,
+    ) -> pb.GetModelInfoResponse:
+        """Describe the model once it is loaded."""
+        if self._stepper.state in (StepperState.STARTING, StepperState.FAILED):
+            await status.abort(
+                context, Unavailable("The engine is not ready.", reason="MODEL_NOT_READY", retry_after=1.0)
+            )
+        sizes = self._model.dimensions
+        return pb.GetModelInfoResponse(
+            model_id=self._model.name,
+            max_input_len=self._max_seq_len - 1,
+            max_seq_len=self._max_seq_len,
+            max_batch_size=self._max_active,
+            vocab_size=sizes.vocab_size,
+            hidden_size=sizes.hidden_size,
+            num_layers=sizes.num_layers,
+            num_heads=sizes.num_heads,
+            supported_features=FEATURES,
+        )
+
+    async def GetServerInfo(  # noqa: N802
+        self,
+        request: pb.GetServerInfoRequest,  # noqa: ARG002
+        context: _Context,  # noqa: ARG002
+    ) -> pb.GetServerInfoResponse:
+        """Name the engine and its version."""
+        return pb.GetServerInfoResponse(
+            version=self._version,
+            backend=self._backend,
+            tensor_parallel_size=1,
+            pipeline_parallel_size=1,
+            context_parallel_size=1,
+            world_size=1,
+        )
+
+    async def GetTokenizer(  # noqa: N802
+        self,
+        request: common_pb2.GetTokenizerRequest,  # noqa: ARG002
+        context: _Context,  # noqa: ARG002
+    ) -> AsyncIterator[common_pb2.GetTokenizerChunk]:
+        """Send a zip of `tokenizer.json` and `tokenizer_config.json`; its SHA-256 comes with the last part."""
+        parts = range(0, len(self._archive), _CHUNK_BYTES)
+        for start in parts:
+            last = start == parts[-1]
+            yield common_pb2.GetTokenizerChunk(
+                data=self._archive[start : start + _CHUNK_BYTES],
+                sha256=hashlib.sha256(self._archive).hexdigest() if last else "",
+            )
+
+    async def Embed(self, request: pb.EmbedRequest, context: _Context) -> pb.EmbedResponse:  # noqa: ARG002, N802
+        """Refuse: this engine makes no embeddings."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This engine makes no embeddings.")
+        return pb.EmbedResponse()
+
+    async def SubscribeKvEvents(  # noqa: N802
+        self,
+        request: common_pb2.SubscribeKvEventsRequest,  # noqa: ARG002
+        context: _Context,
+    ) -> None:
+        """Refuse: OpenVINO does not tell what its cache holds."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "This engine does not publish cache events.")

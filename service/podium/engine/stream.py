@@ -1,0 +1,61 @@
+"""One request's output on the event loop: filled once a step, drained by its call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from podium.engine.job import JobOutput
+from podium.engine.stepper import Delivery
+from podium.errors import PodiumError
+from podium.inference.engine import FinishReason
+
+__all__ = ["OutputStream", "deliver"]
+
+
+class OutputStream:
+    """Collects token ids between two reads, so that a slow reader gets fewer, larger deltas.
+
+    It holds at most the request's `max_tokens` ids, so it needs no other bound.
+
+    Attributes:
+        ids: everything so far.
+        finish: set with the last ids.
+        matched_stop: the stop token that ended it, if one did.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.finish: FinishReason | None = None
+        self.matched_stop: int | None = None
+        self._error: PodiumError | None = None
+        self._sent = 0
+        self._ready = asyncio.Event()
+
+    def put(self, output: JobOutput) -> None:
+        """Take what a step brought."""
+        self.ids += output.token_ids
+        self.finish = output.finish
+        self.matched_stop = output.matched_stop
+        self._error = output.error
+        self._ready.set()
+
+    async def read(self) -> list[int]:
+        """Wait for ids, or the end, and return those not returned before (none only at the end).
+
+        Raises:
+            PodiumError: what ended the request instead.
+        """
+        await self._ready.wait()
+        self._ready.clear()
+        if self._error is not None:
+            raise self._error
+        new = self.ids[self._sent :]
+        self._sent = len(self.ids)
+        return new
+
+
+def deliver(batch: Sequence[Delivery]) -> None:
+    """Hand out what one step brought; runs on the event loop."""
+    for sink, output in batch:
+        sink.put(output)

