@@ -1,0 +1,167 @@
+"""Values with a form of their own: numbers, lengths of time, dates, times and arithmetic.
+
+Each maker yields the candidates of one kind of slot that a clause holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from podium.inference.guided.slots import Slot, SlotKind, name_words
+from podium.inference.guided.spans import Span, SpanKind
+from podium.inference.guided.utterance import Utterance
+
+__all__ = ["VALUE_MAKERS", "Candidate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A possible value. It stands at `text[start:end]`; one that stands nowhere has `start == end`."""
+
+    value: Any
+    start: int
+    end: int
+    fit: float
+    run: bool = False
+
+    def overlaps(self, other: Candidate) -> bool:
+        """Tell whether the two share a character of the clause."""
+        return self.start < other.end and other.start < self.end
+
+
+def _coerce(slot: Slot, number: float) -> int | float | None:
+    """Return `number` as the slot's type takes it, or None when it is out of bounds."""
+    schema = slot.schema
+    if slot.kind is SlotKind.INTEGER and number != int(number):
+        return None
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if (low is not None and number < low) or (high is not None and number > high):
+        return None
+    if (above is not None and number <= above) or (below is not None and number >= below):
+        return None
+    return int(number) if number == int(number) else number
+
+
+def _numbers(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
+    inside = [span for span in clause.leading if span.kind in {SpanKind.EXPRESSION, SpanKind.DATE, SpanKind.TIME}]
+    for span in clause.spans:
+        if span.kind is not SpanKind.NUMBER:
+            continue
+        value = _coerce(slot, float(span.value))
+        if value is not None:
+            part = any(span.overlaps(other) for other in inside)
+            odd = slot.kind is SlotKind.INTEGER and _own_duration(slot) is None and _counts_time(span, clause)
+            yield Candidate(value, span.start, span.end, 0.1 if part else 0.7 if odd else 1.2)
+    yield from _durations(slot, clause)
+    for match in re.finditer(r"\b(an?|per|each) (?=[a-z])", clause.text[:2000], re.IGNORECASE):
+        if any(span.kind is SpanKind.UNIT and span.start == match.end() for span in clause.spans):
+            yield Candidate(1, match.start(1), match.end(1), 0.5)
+    if slot.kind is SlotKind.NUMBER and slot.required and any(span.kind is SpanKind.UNIT for span in clause.spans):
+        # "how many feet in a mile", "a kilo to pounds": the amount that goes without saying.
+        yield Candidate(1, 0, 0, 0.1)
+
+
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "fortnight": 1209600}
+_SHORT = {"min": "minute", "hr": "hour", "sec": "second", "h": "hour", "wk": "week"}
+
+
+def _lasts(unit: str) -> int | None:
+    """Return how many seconds a unit of time has."""
+    name = unit.lower().removesuffix("s")
+    return _SECONDS.get(_SHORT.get(name, name))
+
+
+def _counts_time(number: Span, clause: Utterance) -> bool:
+    """Tell whether a unit of time stands right behind a number."""
+    units = [span for span in clause.spans if span.kind is SpanKind.UNIT]
+    return any(unit.start - number.end in {0, 1} and _lasts(unit.text) for unit in units)
+
+
+def _own_duration(slot: Slot) -> int | None:
+    """Return the unit of time that a number's name says it counts (`max_minutes`, `days`)."""
+    return next((seconds for word in name_words(slot.name) if (seconds := _lasts(word))), None)
+
+
+def _durations(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
+    """Read "half an hour" as 30 for a slot that counts minutes, and "a week" as 7 for one of days."""
+    own = _own_duration(slot)
+    if own is None:
+        return
+    numbers = {span.end: span for span in clause.spans if span.kind is SpanKind.NUMBER}
+    for unit in clause.spans:
+        lasts = _lasts(unit.text) if unit.kind is SpanKind.UNIT else None
+        if lasts is None:
+            continue
+        number = numbers.get(unit.start) or numbers.get(unit.start - 1)
+        lead = re.search(r"\b(an?|one|the|next|this|coming)\s\Z", clause.text[: unit.start], re.IGNORECASE)
+        count = float(number.value) if number else 1.0 if lead else None
+        value = None if count is None else _coerce(slot, count * lasts / own)
+        if value is not None:
+            start = number.start if number else unit.start
+            yield Candidate(value, start, unit.end, 1.6)
+
+
+def _dates(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
+    for span in clause.spans:
+        if span.kind is SpanKind.DATE:
+            meant = span.value.isoformat() if isinstance(span.value, date) else None
+            # A day whose month is said later ("3 to 17 May") means nothing to a tool as it stands.
+            elided = span.text.strip().isdigit()
+            forms = [meant, None if elided else span.text] if slot.iso else [None if elided else span.text, meant]
+            for rank, form in enumerate(form for form in forms if form is not None):
+                yield Candidate(form, span.start, span.end, 1.4 - 0.01 * rank)
+    # "how long until Christmas", "days since 1 May": the other end is today, unsaid.
+    names = set(name_words(slot.name))
+    said = {word.text for word in clause.words}
+    if slot.required and clause.today is not None and (
+        (names & {"start", "from", "begin", "first", "since"} and said & {"until", "till", "til", "before", "left"})
+        or (names & {"end", "to", "until", "last", "second"} and said & {"since", "ago", "passed"})
+    ):  # fmt: skip
+        yield Candidate(clause.today.isoformat(), 0, 0, 0.0)
+
+
+def _times(_slot: Slot, clause: Utterance) -> Iterator[Candidate]:
+    for span in clause.spans:
+        if span.kind is SpanKind.TIME:
+            for rank, form in enumerate(form for form in (span.value, span.text) if form is not None):
+                yield Candidate(form, span.start, span.end, 1.4 - 0.01 * rank)
+        elif span.kind is SpanKind.NUMBER and span.value in range(24):
+            before = clause.left_of(span.start, 1)[0]
+            good = before in {"at", "from", "by", "until", "till", "before", "after", "around", "for"}
+            yield Candidate(
+                f"{int(span.value):02d}:00", span.start, span.end, 0.6 if before == "at" else 0.2 if good else -0.4
+            )
+
+
+def _datetimes(_slot: Slot, clause: Utterance) -> Iterator[Candidate]:
+    days = [span for span in clause.spans if span.kind is SpanKind.DATE and isinstance(span.value, date)]
+    times = [span for span in clause.spans if span.kind is SpanKind.TIME and span.value]
+    for day in days:
+        for time in times[:4]:
+            value = f"{day.value.isoformat()}T{time.value}:00"
+            yield Candidate(value, min(day.start, time.start), max(day.end, time.end), 1.5)
+        yield Candidate(f"{day.value.isoformat()}T00:00:00", day.start, day.end, 0.8)
+
+
+def _expressions(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
+    for span in clause.spans:
+        if span.kind is SpanKind.EXPRESSION:
+            # A tool that declares the kind reads words for itself, and better.
+            forms = (span.value, span.text) if slot.iso else (span.text, span.value)
+            for rank, form in enumerate(dict.fromkeys(forms)):
+                yield Candidate(form, span.start, span.end, 1.6 - 0.01 * rank)
+
+
+VALUE_MAKERS: Mapping[SlotKind, Callable[[Slot, Utterance], Iterator[Candidate]]] = {
+    SlotKind.INTEGER: _numbers,
+    SlotKind.NUMBER: _numbers,
+    SlotKind.DATE: _dates,
+    SlotKind.TIME: _times,
+    SlotKind.DATETIME: _datetimes,
+    SlotKind.EXPRESSION: _expressions,
+}
