@@ -1,0 +1,89 @@
+"""Models and tools behind circuit breakers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from podium.errors import Cancelled, CircuitOpen, Unavailable
+from podium.orchestration.chat import ChatEvent, ChatModel, ChatRequest, ModelInfo
+from podium.orchestration.tool import ToolExecutor, ToolFailure, ToolFailureCode, ToolInvocation, ToolResult
+from podium.resilience.breaker import Breaker
+from podium.resilience.breakers import Breakers
+
+__all__ = ["GuardedExecutor", "GuardedModel"]
+
+# A tool that raises may only have been asked something that it cannot do; one that hangs or is
+# away says something about itself.
+_ILL = frozenset({ToolFailureCode.TIMEOUT, ToolFailureCode.UNAVAILABLE})
+_NEUTRAL = asyncio.CancelledError()
+
+
+class GuardedModel:
+    """A `ChatModel` that is not asked while it fails repeatedly. Its breaker is `model:NAME`.
+
+    A model that is still loading says so itself; that is no failure, and opens nothing.
+    """
+
+    def __init__(self, model: ChatModel, breakers: Breakers) -> None:
+        self.name = model.name
+        self._model = model
+        self._breaker: Breaker = breakers.get(f"model:{model.name}")
+
+    async def info(self) -> ModelInfo:
+        """Describe the model."""
+        return await self._model.info()
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
+        """Stream one turn; see `ChatModel.stream`.
+
+        Raises:
+            CircuitOpen: the model has failed repeatedly and is not asked for now.
+        """
+        try:
+            async with self._breaker.guard() as guard:
+                try:
+                    async with aclosing(self._model.stream(request)) as events:  # type: ignore[type-var]
+                        async for event in events:
+                            guard.started()
+                            yield event
+                except Unavailable as error:
+                    if error.reason == "MODEL_NOT_READY":
+                        raise _StillLoadingError(error) from error
+                    raise
+        except _StillLoadingError as loading:
+            raise loading.error from None
+
+
+class GuardedExecutor:
+    """A `ToolExecutor` that does not start a tool that fails repeatedly. Breakers are `tool:NAME`."""
+
+    def __init__(self, executor: ToolExecutor, breakers: Breakers) -> None:
+        self._executor = executor
+        self._breakers = breakers
+
+    async def invoke(self, invocation: ToolInvocation) -> ToolResult:
+        """Run one call; see `ToolExecutor.invoke`. Fails as UNAVAILABLE while the tool's breaker is open."""
+        try:
+            permit = self._breakers.get(f"tool:{invocation.tool}").acquire()
+        except CircuitOpen as error:
+            raise ToolFailure(ToolFailureCode.UNAVAILABLE, error.message, retryable=True) from error
+        try:
+            result = await self._executor.invoke(invocation)
+        except ToolFailure as failure:
+            permit.settle(failure if failure.code in _ILL else _NEUTRAL)
+            raise
+        except BaseException as error:
+            permit.settle(error)
+            raise
+        permit.settle(None)
+        return result
+
+
+class _StillLoadingError(Cancelled):
+    """Carries a model's own word that it is loading past the breaker, which takes it as neutral."""
+
+    def __init__(self, error: Unavailable) -> None:
+        super().__init__(error.message)
+        self.error = error
