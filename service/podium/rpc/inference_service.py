@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from google.protobuf import duration_pb2
-
 from podium.orchestration.chat import (
     AssistantMessage,
     ChatModel,
@@ -22,6 +20,7 @@ from podium.orchestration.chat import (
 )
 from podium.rpc.caller import CallerSource
 from podium.rpc.run_messages import FINISH_REASONS, usage_message
+from podium.rpc.times import duration_message
 from podium.v1 import inference_pb2 as pb
 from podium.v1.inference_pb2_grpc import InferenceServiceServicer
 
@@ -79,7 +78,7 @@ class InferenceServicer(InferenceServiceServicer):
 
 def _finished(event: TurnFinished, model: ChatModel, first_text: float | None, total: float) -> pb.GenerateResponse:
     timings = pb.GenerateTimings(
-        first_text=None if first_text is None else _duration(first_text), total=_duration(total)
+        first_text=None if first_text is None else duration_message(first_text), total=duration_message(total)
     )
     return pb.GenerateResponse(
         finished=pb.GenerateFinished(
@@ -102,9 +101,3 @@ def _model_message(info: ModelInfo, default: str) -> pb.Model:
         json_schema=info.json_schema,
         default=info.name == default,
     )
-
-
-def _duration(seconds: float) -> duration_pb2.Duration:
-    duration = duration_pb2.Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from google.protobuf import timestamp_pb2
-
 from podium.orchestration import events as ev
 from podium.orchestration.chat import TurnFinishReason, Usage
 from podium.orchestration.view import CallState, CallView, RunView
+from podium.rpc.times import time_message
 from podium.v1 import run_pb2
 
 __all__ = ["call_message", "event_message", "run_message", "spec_from_message"]
@@ -58,9 +57,9 @@ def run_message(view: RunView, *, payloads: bool = True) -> run_pb2.Run:
         calls=[call_message(call, payloads=payloads) for call in view.calls.values()],
         usage=usage_message(view.usage),
         error=_error_message(view.failure),
-        create_time=_time(view.create_ns),
-        start_time=_time(view.start_ns),
-        end_time=_time(view.end_ns),
+        create_time=time_message(view.create_ns),
+        start_time=time_message(view.start_ns),
+        end_time=time_message(view.end_ns),
         model=view.model,
         last_seq=view.last_seq,
         correlation_id=view.correlation_id,
@@ -74,9 +73,9 @@ def call_message(call: CallView, *, payloads: bool = True) -> run_pb2.ToolCall:
         tool=call.sealed.tool,
         version=call.sealed.version,
         state=_CALL_STATES[call.state],
-        seal_time=_time(call.seal_ns),
-        start_time=_time(call.start_ns),
-        end_time=_time(call.end_ns),
+        seal_time=time_message(call.seal_ns),
+        start_time=time_message(call.start_ns),
+        end_time=time_message(call.end_ns),
         attempts=call.attempts,
         depends_on=call.sealed.depends_on,
         failure=_failure_message(call.failed) if call.failed else None,
@@ -93,7 +92,7 @@ def call_message(call: CallView, *, payloads: bool = True) -> run_pb2.ToolCall:
 
 def event_message(event: ev.LoggedEvent) -> run_pb2.RunEvent:
     """Return an event as a message."""
-    message = run_pb2.RunEvent(run_id=event.run_id, seq=event.seq, time=_time(event.time_ns))
+    message = run_pb2.RunEvent(run_id=event.run_id, seq=event.seq, time=time_message(event.time_ns))
     kind = event.kind
     match kind:
         case ev.TextWritten():
@@ -181,10 +180,3 @@ def _spec_message(spec: ev.RunSpec) -> run_pb2.RunSpec:
         ),
         labels=spec.labels,
     )
-
-
-def _time(nanoseconds: int) -> timestamp_pb2.Timestamp | None:
-    if not nanoseconds:
-        return None
-    seconds, nanos = divmod(nanoseconds, 1_000_000_000)
-    return timestamp_pb2.Timestamp(seconds=seconds, nanos=nanos)

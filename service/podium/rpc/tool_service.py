@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 import orjson
-from google.protobuf import duration_pb2
 
 from podium.errors import InvalidRequest, NotFound
 from podium.orchestration.events import CallFailed, CallSealed, CallSucceeded
@@ -24,6 +23,7 @@ from podium.orchestration.tool import (
 from podium.orchestration.view import CallState, CallView
 from podium.rpc.caller import CallerSource
 from podium.rpc.run_messages import call_message
+from podium.rpc.times import duration_message
 from podium.v1 import tool_pb2 as pb
 from podium.v1.tool_pb2_grpc import ToolServiceServicer
 
@@ -107,18 +107,12 @@ def _tool_message(spec: ToolSpec) -> pb.Tool:
         input_schema_json=orjson.dumps(spec.input_schema),
         output_schema_json=orjson.dumps(spec.output_schema) if spec.output_schema is not None else b"",
         side_effects=_SIDE_EFFECTS[spec.side_effects],
-        timeout=_duration(spec.timeout_seconds),
+        timeout=duration_message(spec.timeout_seconds),
         type=spec.type,
-        cache_ttl=None if spec.cache_ttl_seconds is None else _duration(spec.cache_ttl_seconds),
+        cache_ttl=None if spec.cache_ttl_seconds is None else duration_message(spec.cache_ttl_seconds),
         version=spec.version,
         examples=[pb.ToolExample(request=e.request, arguments_json=orjson.dumps(e.arguments)) for e in spec.examples],
     )
-
-
-def _duration(seconds: float) -> duration_pb2.Duration:
-    duration = duration_pb2.Duration()
-    duration.FromNanoseconds(round(seconds * 1e9))
-    return duration
 
 
 def _encode_token(name: str) -> str:

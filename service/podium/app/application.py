@@ -1,0 +1,273 @@
+"""Builds a whole Podium and runs it inside one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import grpc.aio
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+import podium
+from podium.app.chain import build_breakers, build_chain, current_caller
+from podium.app.drain import drain
+from podium.app.grpc_server import bind, server_options
+from podium.app.parts import build_models, build_tools, concurrency_limits, orchestrator_limits
+from podium.app.run_observer import RunReporter
+from podium.errors import FailedPrecondition, Unavailable
+from podium.ids import Ids
+from podium.inference.embedded import EmbeddedModel
+from podium.inference.supervisor import HostState
+from podium.interceptors.drain import Drain
+from podium.observability.checks import HealthChecks, HealthReport, Outcome, Status
+from podium.observability.logging import LogPipeline, get_logger
+from podium.observability.loop_lag import LoopLag
+from podium.observability.metrics import EngineState, Metrics
+from podium.observability.ops_http import OpsHttp
+from podium.orchestration.chat import ChatModel
+from podium.orchestration.limits import CallGate
+from podium.orchestration.orchestrator import Orchestrator
+from podium.orchestration.tool import ToolExecutor
+from podium.resilience.guarded import GuardedExecutor
+from podium.rpc.health_service import HealthServicer
+from podium.rpc.inference_service import InferenceServicer
+from podium.rpc.orchestrator_service import OrchestratorServicer
+from podium.rpc.standard_health import ServingBoard, StandardHealthServicer
+from podium.rpc.tool_service import ToolServicer
+from podium.settings import Loaded, Settings
+from podium.store.memory import MemoryRunStore
+from podium.tools.execution import LocalToolExecutor
+from podium.tools.registry import ToolRegistry
+from podium.v1 import health_pb2, inference_pb2, orchestrator_pb2, tool_pb2
+from podium.v1.health_pb2_grpc import add_HealthServiceServicer_to_server
+from podium.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from podium.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to_server
+from podium.v1.tool_pb2_grpc import add_ToolServiceServicer_to_server
+
+__all__ = ["Application"]
+
+_log = get_logger("podium.app")
+
+_SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (orchestrator_pb2, "OrchestratorService"),
+        (inference_pb2, "InferenceService"),
+        (tool_pb2, "ToolService"),
+        (health_pb2, "HealthService"),
+    )
+)
+# These answer whether or not the default model can.
+_ALWAYS_SERVING = frozenset({"podium.v1.HealthService", "podium.v1.ToolService"})
+_HOST_STATES = {
+    HostState.STARTING: EngineState.STARTING,
+    HostState.READY: EngineState.READY,
+    HostState.RESTARTING: EngineState.BACKOFF,
+    HostState.FAILED: EngineState.BACKOFF,
+    HostState.STOPPED: EngineState.STOPPED,
+}
+
+
+class Application:
+    """A server with all its parts. An async context manager; entering starts everything.
+
+    After entering, the server takes calls; `OrchestratorService` and `InferenceService` are SERVING
+    once the default model can answer.
+
+    Args:
+        loaded: the settings.
+        log: the log pipeline, whose masker serves the whole process.
+
+    Raises:
+        FailedPrecondition: (on entering) something it needs is missing or taken; says what to do.
+    """
+
+    def __init__(self, loaded: Loaded, log: LogPipeline) -> None:
+        self.settings: Settings = loaded.settings
+        self._log_pipeline = log
+        self._stack = AsyncExitStack()
+        self._restarts: dict[str, int] = {}
+        self.addresses: list[str] = []
+        self.ops_address = ""
+
+    @property
+    def address(self) -> str:
+        """The first gRPC address, as a client writes it."""
+        return self.addresses[0]
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._build()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def wait_ready(self, seconds: float) -> None:
+        """Wait until the default model can answer.
+
+        Raises:
+            Unavailable: it cannot within that time; the message says what is the matter.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._board.serving(""):
+                    await self._board.changed()
+        except TimeoutError:
+            reasons = "; ".join(self._checks.report().reasons)
+            raise Unavailable(f"the server is not ready after {seconds:g} s: {reasons}") from None
+
+    async def drain(self, *, force: asyncio.Event) -> bool:
+        """End the service gracefully; see `podium.app.drain`. Returns whether every call ended by itself."""
+        return await drain(
+            board=self._board,
+            checks=self._checks,
+            draining=self._draining,
+            chain=self._chain,
+            server=self._server,
+            seconds=self.settings.shutdown.seconds,
+            force=force,
+        )
+
+    async def _build(self) -> None:
+        """Build every part in order; each that has an end is closed in reverse."""
+        settings, stack = self.settings, self._stack
+        ids = Ids()
+        self._metrics = Metrics.create(
+            version=podium.__version__,
+            environment=settings.environment,
+            max_label_values=settings.metrics.max_label_values,
+        )
+        lag = await stack.enter_async_context(LoopLag())
+        self._metrics.watch(lag=lag, log=self._log_pipeline)
+        self._board = ServingBoard(_SERVICES)
+        self._checks = HealthChecks(
+            version=podium.__version__,
+            interval=settings.health.interval_seconds,
+            lag=lag,
+            stuck_after=settings.health.stuck_seconds,
+        )
+
+        registry = build_tools(settings, stack)
+        self._metrics.tools.declare(spec.name for spec in registry.list())
+        breakers = build_breakers(settings, self._metrics.breakers)
+        local = await stack.enter_async_context(
+            LocalToolExecutor(
+                registry,
+                threads=settings.tools.threads,
+                max_result_bytes=settings.tools.max_result_bytes,
+                redact=self._log_pipeline.masker.mask,
+            )
+        )
+        executor = GuardedExecutor(local, breakers)
+        self.models, self.embedded = await build_models(settings, registry, breakers, stack, self._host_changed)
+        self._metrics.models.declare(settings.models)
+        gate = CallGate(concurrency_limits(settings))
+        orchestrator = await stack.enter_async_context(
+            Orchestrator(
+                models=self.models,
+                tools=registry,
+                executor=executor,
+                store=MemoryRunStore(max_runs=settings.run.retained),
+                new_run_id=ids.run_id,
+                gate=gate,
+                limits=orchestrator_limits(settings),
+                observers=[RunReporter(self._metrics)],
+            )
+        )
+        self._draining = Drain()
+        self._chain = build_chain(
+            settings,
+            ids=ids,
+            metrics=self._metrics,
+            breakers=breakers,
+            drain=self._draining,
+            redact=self._log_pipeline.masker.mask,
+        )
+        self._server = self._build_server(orchestrator, registry, executor, gate, ids)
+        self.addresses = bind(self._server, settings.server)
+        await self._watch_health(stack)
+        self._serve_ops(stack)
+        await self._server.start()
+        # Whatever way the application is left, calls do not outlive the parts that they use.
+        stack.push_async_callback(self._server.stop, 0)
+
+    def _build_server(
+        self,
+        orchestrator: Orchestrator,
+        registry: ToolRegistry,
+        executor: ToolExecutor,
+        gate: CallGate,
+        ids: Ids,
+    ) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            interceptors=[self._chain],
+            options=server_options(self.settings.server),
+            maximum_concurrent_rpcs=self.settings.server.maximum_concurrent_rpcs,
+        )
+        caller = current_caller
+        add_OrchestratorServiceServicer_to_server(OrchestratorServicer(orchestrator, caller), server)
+        add_InferenceServiceServicer_to_server(InferenceServicer(self.models, caller), server)
+        add_ToolServiceServicer_to_server(ToolServicer(registry, executor, gate, caller, ids.run_id), server)
+        add_HealthServiceServicer_to_server(HealthServicer(self._checks), server)
+        add_HealthServicer_to_server(StandardHealthServicer(self._board), server)
+        if self.settings.server.reflection:
+            names = (*_SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
+        return server
+
+    async def _watch_health(self, stack: AsyncExitStack) -> None:
+        """Check the models now and then, and show on the board whether the default one can answer."""
+        for model in self.models.list():
+            optional = model.name != self.models.default
+            self._checks.add(f"model:{model.name}", partial(_model_outcome, model), optional=optional)
+        self._checks.on_change(self._show_health)
+        for service in _ALWAYS_SERVING:
+            self._board.set(service, True)
+        await self._checks.check_now()
+        await stack.enter_async_context(self._checks)
+
+    def _show_health(self, report: HealthReport) -> None:
+        for service in ("", *_SERVICES):
+            if service not in _ALWAYS_SERVING:
+                self._board.set(service, report.ready)
+
+    def _host_changed(self, model: EmbeddedModel) -> None:
+        name, status = model.name, model.host
+        self._metrics.engines.changed(name, _HOST_STATES[status.state])
+        for _ in range(status.restarts - self._restarts.get(name, 0)):
+            self._metrics.engines.restarted(name)
+        self._restarts[name] = status.restarts
+        component = f"model:{name}"
+        if component in self._checks.components:
+            outcome = Outcome() if model.ready else Outcome(Status.UNHEALTHY, model.why_not_ready())
+            self._checks.set(component, outcome.status, outcome.detail)
+
+    def _serve_ops(self, stack: AsyncExitStack) -> None:
+        ops = self.settings.ops
+        if not ops.enabled:
+            return
+        host, _, port = ops.listen.rpartition(":")
+        try:
+            http = OpsHttp(host=host.strip("[]"), port=int(port), registry=self._metrics.registry, health=self._checks)
+        except OSError as error:
+            raise FailedPrecondition(
+                f"cannot listen on {ops.listen} for metrics and health: {error.strerror}; "
+                "stop what uses it, or choose another address (--ops-listen)"
+            ) from error
+        stack.enter_context(http)
+        self.ops_address = "{}:{}".format(*http.address)
+
+
+async def _model_outcome(model: ChatModel) -> Outcome:
+    info = await model.info()
+    return Outcome() if info.ready else Outcome(Status.UNHEALTHY, info.detail)

@@ -1,0 +1,195 @@
+"""A chat model whose engine is a host process of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from podium.errors import PodiumError, Unavailable
+from podium.inference.engine_client import TrtllmEngine
+from podium.inference.guided import GuidedChatModel, WordVectors
+from podium.inference.supervisor import EngineHostSupervisor, HostState, HostStatus, SupervisorTimings
+from podium.orchestration.chat import ChatEvent, ChatRequest, ModelInfo
+from podium.orchestration.tool import ToolSpec
+
+__all__ = ["EmbeddedModel"]
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedModel:
+    """A `ChatModel` around a supervised engine host. An async context manager.
+
+    Entering returns at once; the model is ready when the host is up and the planner is warm. Turns
+    asked for before that, or while the host restarts, are refused with a retryable error.
+
+    Args:
+        name: its name in the settings.
+        path: the model's folder, as `podium engine --model` takes it.
+        tools: the tools that most requests may use, to get ready for.
+        on_change: called on the event loop whenever readiness may have changed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        tools: Sequence[ToolSpec] = (),
+        engine: str = "openvino",
+        options: Sequence[str] = (),
+        nice: int = 10,
+        start_seconds: float = 120.0,
+        turn_seconds: float = 120.0,
+        on_change: Callable[[EmbeddedModel], None] = lambda _: None,
+    ) -> None:
+        self.name = name
+        self._path = path
+        self._tools = tuple(tools)
+        self._turn_seconds = turn_seconds
+        self._on_change = on_change
+        self._supervisor = EngineHostSupervisor(
+            path,
+            engine=engine,
+            options=options,
+            nice=nice,
+            on_change=self._host_changed,
+            timings=SupervisorTimings(start_limit=start_seconds),
+        )
+        self._stack = contextlib.AsyncExitStack()
+        self._engine: TrtllmEngine | None = None
+        self._model: GuidedChatModel | None = None
+        self._warm = False
+        self._context_length = 0
+        self._host_up = asyncio.Event()
+        self._preparing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._supervisor)
+        self._engine = TrtllmEngine(self._supervisor.address, request_timeout=self._turn_seconds)
+        self._stack.push_async_callback(self._engine.aclose)
+        self._preparing = asyncio.create_task(self._prepare(self._engine), name=f"prepare-{self.name}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.gather(self._preparing, return_exceptions=True)
+        await self._stack.aclose()
+
+    @property
+    def host(self) -> HostStatus:
+        """Where the engine host is."""
+        return self._supervisor.status
+
+    @property
+    def engine_address(self) -> str:
+        """Where the engine host listens."""
+        return self._supervisor.address
+
+    @property
+    def ready(self) -> bool:
+        """Whether a turn asked for now would be taken."""
+        return self._warm and self._supervisor.status.state is HostState.READY
+
+    async def info(self) -> ModelInfo:
+        """Describe the model, with why it is not ready."""
+        return ModelInfo(
+            name=self.name,
+            kind="embedded",
+            ready=self.ready,
+            detail="" if self.ready else self.why_not_ready(),
+            context_length=self._context_length,
+            json_schema=True,
+        )
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
+        """Stream one turn; see `ChatModel.stream`."""
+        if self._model is None or not self.ready:
+            raise Unavailable(
+                f"model {self.name!r} is not ready: {self.why_not_ready()}; try again shortly",
+                reason="MODEL_NOT_READY",
+                retry_after=1.0,
+            )
+        async with aclosing(self._model.stream(request)) as events:  # type: ignore[type-var]
+            async for event in events:
+                yield event
+
+    def why_not_ready(self) -> str:
+        """Return what keeps the model from taking turns, for people."""
+        status = self._supervisor.status
+        if status.state in (HostState.RESTARTING, HostState.FAILED):
+            return f"its engine host went down ({status.last_error}) and is being restarted"
+        return "it is still loading"
+
+    def _host_changed(self, status: HostStatus) -> None:
+        if status.state is HostState.READY:
+            self._host_up.set()
+        else:
+            # A new host has an empty cache: what was warm is not any more.
+            self._warm = False
+        self._on_change(self)
+
+    async def _prepare(self, engine: TrtllmEngine) -> None:
+        """Make the planner once, and warm it whenever a host has come up."""
+        while True:
+            await self._host_up.wait()
+            self._host_up.clear()
+            try:
+                await self._get_ready(engine)
+            except PodiumError as error:
+                # The host went down again, and its next start sets the event; or it is too slow for
+                # the moment, and a later look will do.
+                _log.warning("the model could not be made ready", extra={"model": self.name, "why": error.message})
+                await self._look_again()
+
+    async def _get_ready(self, engine: TrtllmEngine) -> None:
+        if self._model is None:
+            self._context_length = (await engine.probe()).max_seq_len
+            tokenizer = await engine.tokenizer()
+            vectors = await asyncio.to_thread(_word_vectors, self._path)
+            self._model = GuidedChatModel(engine, tokenizer, name=self.name, vectors=vectors)
+        await engine.warm(await self._model.warm(self._tools))
+        self._warm = self._supervisor.status.state is HostState.READY
+        self._on_change(self)
+
+    async def _look_again(self, seconds: float = 1.0) -> None:
+        await asyncio.sleep(seconds)
+        if self._supervisor.status.state is HostState.READY:
+            self._host_up.set()
+
+
+def _word_vectors(model: Path) -> WordVectors | None:
+    """Return the word vectors of a model, kept beside it once they were worked out; None when it has none.
+
+    Blocks for a tenth of a second, the first time for seconds.
+    """
+    weights = model if model.suffix == ".gguf" else model / "model.gguf"
+    if not weights.is_file():
+        return None
+    kept = weights.with_suffix(".vectors.npz")
+    try:
+        return WordVectors.load(kept)
+    except (OSError, ValueError):
+        _log.info("working out word vectors", extra={"model": weights.name})
+    try:
+        vectors = WordVectors.from_gguf(weights)
+    except ValueError as error:
+        _log.warning("no word vectors, planning will be poorer: %s", error)
+        return None
+    try:
+        with tempfile.NamedTemporaryFile(dir=weights.parent, suffix=".npz", delete=False) as partial:
+            vectors.save(Path(partial.name))
+        Path(partial.name).replace(kept)
+    except OSError as error:
+        _log.warning("word vectors could not be kept: %s", error.strerror)
+    return vectors
