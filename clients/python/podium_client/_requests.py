@@ -1,0 +1,92 @@
+"""Builds request messages from what callers pass. Pure; shared by the sync and the async client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from podium.v1 import inference_pb2, orchestrator_pb2, run_pb2, tool_pb2
+from podium_client._correlation import mint
+from podium_client.generation import Message
+from podium_client.runs import RunLimits, RunState
+
+_ROLES: Mapping[str, inference_pb2.ChatRole.ValueType] = {
+    "system": inference_pb2.CHAT_ROLE_SYSTEM,
+    "user": inference_pb2.CHAT_ROLE_USER,
+    "assistant": inference_pb2.CHAT_ROLE_ASSISTANT,
+}
+
+
+def run_spec(
+    input: str,  # noqa: A002  the contract's name
+    *,
+    model: str | None,
+    tools: Iterable[str],
+    request_id: str | None,
+    limits: RunLimits | None,
+    labels: Mapping[str, str] | None,
+) -> run_pb2.RunSpec:
+    """Return what to run. Without a request id one is minted, so that a retry cannot run it twice."""
+    if isinstance(tools, str):
+        raise TypeError("tools is a list of names, not one string")
+    spec = run_pb2.RunSpec(
+        input=input,
+        model=model or "",
+        tools=list(tools),
+        request_id=request_id or mint("req"),
+        labels=labels or {},
+    )
+    if limits is not None:
+        spec.limits.max_calls = limits.max_calls or 0
+        spec.limits.max_turns = limits.max_turns or 0
+        spec.limits.max_tokens = limits.max_tokens or 0
+    return spec
+
+
+def generate_request(
+    prompt: str | Sequence[Message],
+    *,
+    model: str | None,
+    max_tokens: int | None,
+    temperature: float,
+    top_p: float | None,
+    seed: int | None,
+    json_schema: Mapping[str, Any] | str | None,
+    stop: Iterable[str],
+) -> inference_pb2.GenerateRequest:
+    """Return what to generate. A plain string is one message of the user."""
+    if isinstance(stop, str):
+        raise TypeError("stop is a list of texts, not one string")
+    messages = [Message("user", prompt)] if isinstance(prompt, str) else prompt
+    return inference_pb2.GenerateRequest(
+        model=model or "",
+        messages=[inference_pb2.ChatMessage(role=_ROLES[m.role], text=m.text) for m in messages],
+        max_tokens=max_tokens or 0,
+        sampling=inference_pb2.SamplingOptions(temperature=temperature, top_p=top_p or 0.0, seed=seed),
+        json_schema=_schema(json_schema),
+        stop=list(stop),
+    )
+
+
+def list_runs_request(
+    page_size: int | None, page_token: str, states: Iterable[RunState]
+) -> orchestrator_pb2.ListRunsRequest:
+    """Return what to list."""
+    return orchestrator_pb2.ListRunsRequest(
+        page_size=page_size or 0,
+        page_token=page_token,
+        states=[RunState(state).number() for state in states],
+    )
+
+
+def invoke_request(name: str, arguments: Mapping[str, Any] | bytes | None) -> tool_pb2.InvokeToolRequest:
+    """Return what to call. Bytes are sent as they are."""
+    payload = arguments if isinstance(arguments, bytes) else json.dumps(arguments or {}).encode()
+    return tool_pb2.InvokeToolRequest(name=name, arguments_json=payload)
+
+
+def _schema(given: Mapping[str, Any] | str | None) -> str:
+    if given is None:
+        return ""
+    return given if isinstance(given, str) else json.dumps(given)

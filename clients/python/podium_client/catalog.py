@@ -1,0 +1,99 @@
+"""What a server offers: its tools and its models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Self
+
+from podium.v1 import inference_pb2, tool_pb2
+from podium_client.runs import enum_of, parse_arguments
+
+__all__ = ["ModelInfo", "SideEffects", "ToolExample", "ToolInfo"]
+
+
+class SideEffects(StrEnum):
+    """Whether a tool's calls may be repeated."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    NONE = "NONE"
+    IDEMPOTENT = "IDEMPOTENT"
+    EFFECTFUL = "EFFECTFUL"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolExample:
+    """A request in a person's words and the arguments that it means."""
+
+    request: str
+    arguments: dict[str, Any] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolInfo:
+    """A tool. `cache_ttl` is None when results may not be reused."""
+
+    name: str
+    description: str
+    version: str
+    type: str
+    side_effects: SideEffects
+    timeout: timedelta
+    cache_ttl: timedelta | None
+    examples: tuple[ToolExample, ...]
+    raw: tool_pb2.Tool = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, raw: tool_pb2.Tool) -> Self:
+        """Return the view of the message."""
+        return cls(
+            name=raw.name,
+            description=raw.description,
+            version=raw.version,
+            type=raw.type,
+            side_effects=enum_of(SideEffects, tool_pb2.SideEffects, "SIDE_EFFECTS_", raw.side_effects),
+            timeout=raw.timeout.ToTimedelta(),
+            cache_ttl=raw.cache_ttl.ToTimedelta() if raw.HasField("cache_ttl") else None,
+            examples=tuple(ToolExample(e.request, parse_arguments(e.arguments_json)) for e in raw.examples),
+            raw=raw,
+        )
+
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        """JSON Schema of the arguments."""
+        return parse_arguments(self.raw.input_schema_json)
+
+    @property
+    def output_schema(self) -> dict[str, Any] | None:
+        """JSON Schema of the result; None when it is not known."""
+        return json.loads(self.raw.output_schema_json) if self.raw.output_schema_json else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """A configured model. `detail` says why it is not ready; `context_length` 0 means no limit."""
+
+    name: str
+    kind: str
+    ready: bool
+    detail: str
+    context_length: int
+    tools: bool
+    json_schema: bool
+    default: bool
+
+    @classmethod
+    def of(cls, raw: inference_pb2.Model) -> Self:
+        """Return the view of the message."""
+        return cls(
+            name=raw.name,
+            kind=raw.kind,
+            ready=raw.ready,
+            detail=raw.detail,
+            context_length=raw.context_length,
+            tools=raw.tools,
+            json_schema=raw.json_schema,
+            default=raw.default,
+        )

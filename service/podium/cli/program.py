@@ -1,0 +1,41 @@
+"""The program: every command in its place."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from podium.cli import config, engine, health, keys, models, run, serve, tools, version
+from podium.cli.failures import show_traceback
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Podium plans, runs and streams the tool calls behind a plain-language request.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run.run)
+app.command()(serve.serve)
+app.command()(health.health)
+app.add_typer(tools.app, name="tools")
+app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
+app.add_typer(config.app, name="config")
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    options_metavar="--engine NAME --model PATH --listen ADDRESS ...",
+)(engine.engine)
+app.command()(version.version)
+
+
+@app.callback()
+def program(
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error was raised.", hidden=True)
+    ] = False,
+) -> None:
+    """Podium plans, runs and streams the tool calls behind a plain-language request."""
+    show_traceback.set(traceback)
