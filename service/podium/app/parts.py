@@ -86,6 +86,7 @@ def build_tools(settings: Settings, stack: AsyncExitStack) -> ToolRegistry:
         folders=(tools.workspace, *tools.folders),
         most_file_bytes=tools.max_file_bytes,
         http_hosts=tools.http_hosts,
+        http_internal_hosts=tools.http_internal_hosts,
         http_timeout=settings.deadlines.http_seconds,
     )
     try:

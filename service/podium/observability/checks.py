@@ -51,7 +51,7 @@ class Component:
     """One thing that the server depends on, as last seen.
 
     Attributes:
-        name: such as `model:smollm2`.
+        name: such as `model:embedded`.
         status: how it is.
         detail: what is the matter; empty when healthy.
         latency_seconds: how long the last probe took.

@@ -136,7 +136,6 @@ class AuthSettings(Group):
 class LimitSettings(Group):
     """How much one caller, and all together, may ask."""
 
-    enabled: bool = Field(default=True, description="Whether calls are limited in rate at all.")
     requests_per_minute: int = Field(
         default=60, ge=1, le=10_000_000, description="Calls a minute of one principal in one class (run, read, admin)."
     )

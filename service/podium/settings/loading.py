@@ -135,7 +135,7 @@ def _nested(winners: Mapping[str, Given]) -> dict[str, Any]:
 
 
 def _complete_built_in(tree: dict[str, Any]) -> None:
-    """Let `[models.smollm2]` change single keys of the built-in model."""
+    """Let `[models.embedded]` change single keys of the built-in model."""
     table = tree.get("models", {}).get(BUILT_IN_NAME)
     if table is not None and "kind" not in table:
         tree["models"][BUILT_IN_NAME] = {**BUILT_IN_MODEL.model_dump(), **table}

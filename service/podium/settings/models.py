@@ -37,7 +37,7 @@ ModelSettings = Annotated[EmbeddedModel | ScriptedModel, Field(discriminator="ki
 # Kinds that later versions bring; naming one is answered with that, not with "unknown".
 LATER_KINDS = ("trtllm", "openai", "anthropic")
 
-BUILT_IN_NAME = "smollm2"
+BUILT_IN_NAME = "embedded"
 BUILT_IN_MODEL = EmbeddedModel(kind="embedded", model="smollm2-135m-instruct")
 
 

@@ -50,7 +50,7 @@ def test_the_examples_uncommented_are_the_defaults(kind: str, tmp_path: Path, mo
         Path(".env").write_text(text, encoding="utf-8")
     else:
         text = uncommented(toml_example(), r"[a-z_]+ = ").replace('kind = "scripted"', "").replace("\nfile = ", "\n# ")
-        text = uncommented(text, r"\[models\.smollm2\]")
+        text = uncommented(text, r"\[models\.embedded\]")
         Path("podium.toml").write_text(text, encoding="utf-8")
     settings = load_settings(environ={}).settings
     for path, field in setting_fields().items():

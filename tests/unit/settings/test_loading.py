@@ -40,7 +40,7 @@ class TestDefaults:
     def test_nothing_is_needed(self) -> None:
         loaded = load_settings(environ={})
         assert loaded.settings == Settings()
-        assert loaded.settings.model_name == "smollm2"
+        assert loaded.settings.model_name == "embedded"
         assert loaded.config_file is None
         assert loaded.origin("server.listen").layer is Layer.DEFAULT
 
@@ -267,8 +267,8 @@ class TestWrongValues:
 
 class TestModels:
     def test_the_built_in_model_can_be_changed_key_by_key(self) -> None:
-        settings = env(PODIUM_MODELS__SMOLLM2__MODEL="/m.gguf")
-        assert settings.models == {"smollm2": EmbeddedModel(kind="embedded", model="/m.gguf")}
+        settings = env(PODIUM_MODELS__EMBEDDED__MODEL="/m.gguf")
+        assert settings.models == {"embedded": EmbeddedModel(kind="embedded", model="/m.gguf")}
 
     def test_a_configured_model_takes_its_place(self) -> None:
         write("podium.toml", "[models.demo]\nkind = 'scripted'\nfile = 'demo.toml'\n")
