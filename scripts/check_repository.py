@@ -11,7 +11,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_BYTES = 1_000_000
 FORBIDDEN = {
     "a private key": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/=]{20}"),
-    "a path of one machine": re.compile(r"/(?:home|Users|root)/(?!someone/)[a-z][a-z0-9_-]*/|" + re.escape(str(ROOT.parent)) + "/"),
+    "a path of one machine": re.compile(
+        r"/(?:home|Users|root)/(?!someone/)[a-z][a-z0-9_-]*/|" + re.escape(str(ROOT.parent)) + "/"
+    ),
     "an unfinished mark": re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X)\b"),
 }
 # Vendored and generated files are not ours to mend.

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from podium.packs.core import create_workspace
+
 ROOT = Path(__file__).resolve().parent.parent
 PODIUM = Path(sys.executable).parent / "podium"
 QUESTION = "What is 19 * 21 and what time is it in Berlin?"
@@ -20,6 +22,12 @@ READY_SECONDS = 180
 
 def say(text: str) -> None:
     print(text, flush=True)
+
+
+def prepare() -> None:
+    """Give the file tools something to look at, unless there is a folder already."""
+    if not (ROOT / "workspace").exists():
+        create_workspace(ROOT / "workspace")
 
 
 def serve() -> subprocess.Popen[bytes]:
@@ -56,6 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="stop after the sample request")
     once = parser.parse_args().once
+    prepare()
     server = serve()
     try:
         if not ready(server):

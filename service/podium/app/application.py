@@ -157,7 +157,7 @@ class Application:
             stuck_after=settings.health.stuck_seconds,
         )
 
-        registry = build_tools(settings, stack)
+        registry = await build_tools(settings, stack)
         self._metrics.tools.declare(spec.name for spec in registry.list())
         breakers = build_breakers(settings, self._metrics.breakers)
         local = await stack.enter_async_context(

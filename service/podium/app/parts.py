@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -75,7 +76,7 @@ def model_path(name: str, model: str, models_dir: Path | None = None) -> Path:
     return stored.path
 
 
-def build_tools(settings: Settings, stack: AsyncExitStack) -> ToolRegistry:
+async def build_tools(settings: Settings, stack: AsyncExitStack) -> ToolRegistry:
     """Build the registry of all tools.
 
     Raises:
@@ -85,6 +86,7 @@ def build_tools(settings: Settings, stack: AsyncExitStack) -> ToolRegistry:
     config = CorePackConfig(
         folders=(tools.workspace, *tools.folders),
         most_file_bytes=tools.max_file_bytes,
+        most_query_chars=tools.max_query_chars,
         http_hosts=tools.http_hosts,
         http_internal_hosts=tools.http_internal_hosts,
         http_timeout=settings.deadlines.http_seconds,
@@ -92,6 +94,8 @@ def build_tools(settings: Settings, stack: AsyncExitStack) -> ToolRegistry:
     try:
         pack = core_pack(config)
         stack.callback(pack.close)
+        # Large libraries are loaded now and off the loop, not when the first call needs them.
+        await asyncio.to_thread(pack.warm)
         return load_registry(
             python_modules=tools.python, packs=[pack], default_timeout_seconds=settings.deadlines.tool_seconds
         )

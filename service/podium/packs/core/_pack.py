@@ -36,6 +36,7 @@ class CorePackConfig:
         folders: folders whose files tools may read; nothing else can be reached.
         index_path: where the document index is kept; in memory when None.
         most_file_bytes: how much of a file `read_file` returns.
+        most_query_chars: longest query of `search_documents`.
         http_hosts: hosts that `http_get` may fetch over https (`api.example.com`, `*.example.com`,
             with `:port` where it is not 443); without any, and without internal ones, there is no such tool.
         http_internal_hosts: hosts that it may fetch although they are private, by http or https.
@@ -49,6 +50,7 @@ class CorePackConfig:
     folders: tuple[Path, ...] = (Path("workspace"),)
     index_path: Path | None = None
     most_file_bytes: int = 256 << 10
+    most_query_chars: int = 1000
     http_hosts: tuple[str, ...] = ()
     http_internal_hosts: tuple[str, ...] = ()
     http_timeout: float = 20.0
@@ -76,7 +78,7 @@ def core_pack(config: CorePackConfig | None = None) -> Pack:
         *calendar_tools(config.clock, day_first=config.day_first),
         *text_tools(),
         *file_tools(folders, most_bytes=config.most_file_bytes),
-        *document_tools(index),
+        *document_tools(index, most_query_chars=config.most_query_chars),
         *_http(config),
         *system_tools(config.folders[0] if config.folders else None),
     ]

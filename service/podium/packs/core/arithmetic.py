@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from podium.orchestration.tool import ToolFailure, ToolFailureCode
+from podium.packs.core._answers import answer_template
 from podium.packs.core._arithmetic import evaluate
 from podium.packs.core._expressions import MOST_CHARACTERS, canonical_expression
 from podium.tools import Tool, tool, tool_of
@@ -24,6 +25,8 @@ Expression = Annotated[
 @dataclass(frozen=True, slots=True)
 class Calculation:
     """An expression and its value. Whole numbers beyond 64 bits are written as text."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = answer_template("{expression} = {result}.")
 
     expression: str
     result: int | float | str

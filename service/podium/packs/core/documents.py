@@ -31,11 +31,11 @@ class DocumentMatches:
     searched: int
 
 
-def document_tools(index: DocumentIndex) -> list[Tool]:
+def document_tools(index: DocumentIndex, *, most_query_chars: int = 1000) -> list[Tool]:
     """Return the tools of this module."""
     query_type = Annotated[
         str,
-        Field(min_length=1, max_length=500, json_schema_extra={"x-podium-kind": "query"}),
+        Field(min_length=1, max_length=most_query_chars, json_schema_extra={"x-podium-kind": "query"}),
         AfterValidator(unquoted),
     ]
 

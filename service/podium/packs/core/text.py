@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from podium.packs.core._answers import answer_template
 from podium.tools import Tool, tool, tool_of
 
 __all__ = ["TextStatistics", "text_tools", "unquoted"]
@@ -21,6 +22,11 @@ _SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++(?=[\s\"'”’)\]]|$)")  # 
 @dataclass(frozen=True, slots=True)
 class TextStatistics:
     """Counts over a text. The average length of a word is in characters."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = answer_template(
+        "The text has {words} words ({unique_words} different), {characters} characters "
+        "({characters_without_spaces} without spaces), {sentences} sentences and {lines} lines."
+    )
 
     characters: int
     characters_without_spaces: int
