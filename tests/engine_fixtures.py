@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,7 +68,11 @@ class RunningHost:
 
 
 def start_host(
-    model: Path, directory: Path, *options: str, command: Sequence[str] = (sys.executable, "-m", "podium.engine")
+    model: Path,
+    directory: Path,
+    *options: str,
+    command: Sequence[str] = (sys.executable, "-m", "podium.engine"),
+    environment: Mapping[str, str] | None = None,
 ) -> RunningHost:
     """Start a host on a socket in `directory`, which must have a short path."""
     address = f"unix:{directory}/engine.sock"
@@ -77,6 +82,7 @@ def start_host(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        env=None if environment is None else {**os.environ, **environment},
     )
     host = RunningHost(process, address)
     threading.Thread(target=host.follow, daemon=True).start()

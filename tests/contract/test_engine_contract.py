@@ -124,6 +124,8 @@ async def test_abort_of_an_unknown_id_is_harmless(engine: Engine) -> None:
 
 async def test_output_is_cut_where_the_context_ends(engine: Engine) -> None:
     length = (await engine.probe()).max_seq_len
+    if length > 1000:
+        pytest.skip("filling the whole context of a real model takes over ten seconds")
     ids, finished = await collect(engine, request("a", tokens=(100,) * (length - 3), max_tokens=50, ignore_eos=True))
     assert len(ids) == 3
     assert finished.reason is FinishReason.LENGTH

@@ -292,6 +292,10 @@ async def test_without_a_server_one_is_started_in_the_process(tmp_path: Path) ->
     assert err == "No server answers, so one is started for this request; loading demo ...\n"
 
 
+def leftovers(folder: Path) -> list[Path]:
+    return list(folder.glob("podium-*"))
+
+
 async def test_without_a_server_json_stays_json_and_signals_cancel(tmp_path: Path) -> None:
     process = await in_process(tmp_path, "run", "wait for it", "--json")
     await first_line(process)
@@ -299,7 +303,7 @@ async def test_without_a_server_json_stays_json_and_signals_cancel(tmp_path: Pat
     code, out, _ = await ended(process)
     assert code == 130
     assert json.loads(out.splitlines()[-1])["run_finished"]["state"] == "RUN_STATE_CANCELLED"
-    assert not [name for name in os.listdir(tmp_path) if name.startswith("podium-")], "the temporary folder is gone"
+    assert [path.name for path in leftovers(tmp_path)] == [], "the temporary folder is gone"
 
 
 async def test_without_a_server_a_wrong_configuration_is_exit_2(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,11 +27,23 @@ events = [
 events = [{ text = "19 * 21 is {{c0_0/result}}, and Berlin has {{c0_1/local_time}}." }]
 
 [[scripts]]
+match = "hello"
+[[scripts.turns]]
+events = [{ text = "Hello." }]
+
+[[scripts]]
 match = "wait"
 [[scripts.turns]]
 events = [{ at_ms = 60000, text = "at last" }]
 """
 QUESTION = "What is 19 * 21 and what time is it in Berlin?"
+# Every example in the documentation runs as it stands.
+PAGES = (ROOT / "docs" / "python-client.md", ROOT / "clients" / "python" / "README.md")
+DOCUMENTED = [
+    pytest.param(code, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
 EXAMPLE = ROOT / "clients" / "python" / "examples" / "ask.py"
 
 
@@ -153,3 +166,17 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
     with OnSocket() as server:
         async with AsyncPodium.connect(server.address) as podium:
             assert (await podium.run(QUESTION)).ok
+
+
+@pytest.mark.parametrize("code", DOCUMENTED)
+async def test_a_documented_example_runs(code: str, server: PodiumServer) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-W", "error", "-c", code.replace("127.0.0.1:50051", server.address)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=40,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout

@@ -31,10 +31,14 @@ _PACKS = {
 }
 
 
+def _cell(value: object) -> str:
+    return "–" if value is None else str(value)  # noqa: RUF001
+
+
 def _table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for key, title in _ROWS:
-        lines.append(f"| {title} | " + " | ".join(str(figures.get(key, "")) for figures in columns.values()) + " |")
+        lines.append(f"| {title} | " + " | ".join(_cell(figures.get(key)) for figures in columns.values()) + " |")
     return "\n".join(lines)
 
 
@@ -54,7 +58,7 @@ def _draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         (("tool", "right tool", "#9db8d9"), ("call_exact", "tool and arguments", "#2f5d8c"))
     ):
         places = [index + (offset - 0.5) * 0.38 for index in range(len(bars))]
-        drawn = axes.bar(places, [figures[key] for _, figures in bars], 0.36, label=label, color=colour)
+        drawn = axes.bar(places, [figures[key] or 0.0 for _, figures in bars], 0.36, label=label, color=colour)
         axes.bar_label(drawn, fmt="%.2f", fontsize=8)
     axes.axhline(0.8, color="#888888", linewidth=0.8, linestyle="--")
     axes.set_xticks(range(len(bars)), [label for label, _ in bars], fontsize=8)
@@ -77,8 +81,8 @@ def write_report(results: Mapping[str, Mapping[str, Any]], model: str, folder: P
         "",
         f"Made by `make quality` with the model `{model}`. A call counts as exact when the tool and all",
         "of its arguments are right after the tool's own normalisation. The development set was looked at while the",
-        "planner was written; the held-out set, worded differently, only as the figures below. Times are of one request",
-        "at a time.",
+        "planner was written; the held-out set, worded differently, only as figures (a few times). Times are of one",
+        "request at a time.",
         "",
         "![Share of calls right, by set and pack](quality.png)",
         "",

@@ -60,8 +60,9 @@ def matched(outcome: Outcome, specs: Mapping[str, ToolSpec]) -> tuple[int, int, 
     return exact, tools, len(wanted)
 
 
-def _share(part: float, whole: float) -> float:
-    return round(part / whole, 3) if whole else 0.0
+def _share(part: float, whole: float) -> float | None:
+    """Return a share, or None of nothing."""
+    return round(part / whole, 3) if whole else None
 
 
 def summarise(outcomes: Sequence[Outcome], specs: Mapping[str, Mapping[str, ToolSpec]]) -> dict[str, Any]:

@@ -20,10 +20,13 @@ def main() -> None:
         import rich  # noqa: F401
         import typer  # noqa: F401
     except ModuleNotFoundError as missing:
-        sys.exit(f"podium: the command line needs {missing.name}: pip install 'podium[server]'")
+        sys.stderr.write(f"podium: the command line needs {missing.name}: pip install 'podium[server]'\n")
+        sys.exit(2)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an answer may hold what this terminal cannot show
-    from podium.cli.program import app
-
+    try:
+        from podium.cli.program import app
+    except KeyboardInterrupt:  # later ones are the commands' to handle
+        sys.exit(130)
     app(prog_name="podium")

@@ -10,7 +10,7 @@ import typer
 
 from podium.cli.failures import reported
 from podium.cli.options import ConfigFile
-from podium.cli.terminal import clean, output_console
+from podium.cli.terminal import clean, print_table
 
 __all__ = ["app"]
 
@@ -50,4 +50,4 @@ def show(
     for row in rows:
         style = "bold" if row.given else "dim"
         table.add_row(Text(row.path, style), Text(clean(row.value), style), Text(clean(row.origin), style))
-    output_console().print(table)
+    print_table(table)

@@ -103,8 +103,9 @@ def _details(server: Server) -> None:
     if report is None:
         return
     for part in report.components:
-        detail = f"  {part.detail or part.last_error}" if part.detail or part.last_error else ""
-        typer.echo(clean(f"  {part.name}: {part.status.lower()}{detail}"))
+        # Of something healthy the last error is history.
+        detail = "" if part.status == "HEALTHY" else part.detail or part.last_error
+        typer.echo(clean(f"  {part.name}: {part.status.lower()}" + (f", {detail}" if detail else "")))
 
 
 async def _report(server: Server) -> HealthReport | None:

@@ -13,7 +13,7 @@ import typer
 
 from podium.cli.failures import CommandFailed, Exit, reported
 from podium.cli.options import ConfigFile, DataDir
-from podium.cli.terminal import output_console
+from podium.cli.terminal import print_table
 
 if TYPE_CHECKING:
     from podium.security.key_store import KeyStore
@@ -81,7 +81,7 @@ def list_keys(data_dir: DataDir = None, config: ConfigFile = None) -> None:
                 _day(key.expires) if key.expires is not None else "never",
             )
     if table.row_count:
-        output_console().print(table)
+        print_table(table)
     else:
         typer.echo("There are no keys yet; `podium keys create` makes one.", err=True)
 

@@ -13,7 +13,7 @@ import typer
 from podium.cli.connection import Server, ask
 from podium.cli.failures import reported
 from podium.cli.options import Address, ApiKeyEnv, ConfigFile, TlsRoots, UseTls
-from podium.cli.terminal import clean, error_console, output_console
+from podium.cli.terminal import clean, error_console, print_table
 
 if TYPE_CHECKING:
     from podium.inference.model_store import ModelStore, PullProgress, StoredModel
@@ -60,7 +60,7 @@ def list_models(
             Text(f"{model.context_length:,}" if model.context_length else "any"),
             Text(" ".join(can)),
         )
-    output_console().print(table)
+    print_table(table)
 
 
 @app.command()
@@ -74,6 +74,7 @@ def pull(
     """Fetch the embedded model (98 MB, once) and prepare it; says at once when it is there already."""
     with reported():
         model = _pull(_store(config), source)
+        _index(model)
     size = f"{model.manifest.weights_bytes / 1e6:.0f} MB, " if model.manifest.weights_bytes else ""
     state = "is ready" if model.fresh else "was here already"
     typer.echo(f"{model.name} {state} ({size}{model.path}).")
@@ -94,6 +95,18 @@ def _pull(store: ModelStore, source: Path | None) -> StoredModel:
                 bars.update(tasks[step.stage.value], completed=step.done, total=step.total or None, visible=True)
 
         return store.pull(source, progress=report)
+
+
+def _index(model: StoredModel) -> None:
+    """Prepare what planning needs of the model, so that the first server does not have to."""
+    from podium.inference.word_vectors import keep_word_vectors
+
+    console = error_console()
+    if console.is_terminal:
+        with console.status("Indexing the vocabulary"):
+            keep_word_vectors(model.path)
+    else:
+        keep_word_vectors(model.path)
 
 
 def _announcer() -> Callable[[PullProgress], None]:
@@ -123,7 +136,7 @@ def _list_local(config: Path | None) -> None:
     for model in stored:
         size = f"{model.manifest.weights_bytes / 1e6:.0f} MB" if model.manifest.weights_bytes else ""
         table.add_row(Text(model.name, "bold"), Text(model.manifest.format), Text(size), Text(str(model.path)))
-    output_console().print(table)
+    print_table(table)
 
 
 def _store(config: Path | None) -> ModelStore:

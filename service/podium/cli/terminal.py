@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
-__all__ = ["clean", "error_console", "is_interactive", "output_console"]
+__all__ = ["clean", "error_console", "is_interactive", "output_console", "print_table"]
 
 # Everything that could steer a terminal: C0 but tab and newline, DEL, C1, and what reorders text.
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -33,6 +33,18 @@ def output_console() -> Console:
     if is_interactive():
         return Console(highlight=False)
     return Console(highlight=False, color_system=None, force_terminal=False, width=_columns(), soft_wrap=False)
+
+
+def print_table(table: RenderableType) -> None:
+    """Print a table to standard output; without a terminal, without blanks at the ends of lines."""
+    console = output_console()
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+    sys.stdout.flush()
 
 
 def error_console() -> Console:

@@ -13,7 +13,7 @@ import typer
 from podium.cli.connection import Server, ask
 from podium.cli.failures import CommandFailed, Exit, reported
 from podium.cli.options import Address, ApiKeyEnv, TlsRoots, UseTls
-from podium.cli.terminal import clean, output_console
+from podium.cli.terminal import clean, print_table
 
 if TYPE_CHECKING:
     from podium_client import ToolCall, ToolInfo
@@ -46,7 +46,7 @@ def list_tools(
             Text(tool.side_effects.lower()),
             Text(f"{tool.timeout.total_seconds():g} s"),
         )
-    output_console().print(table)
+    print_table(table)
 
 
 @app.command()
@@ -74,7 +74,8 @@ def call(
 def _print(done: ToolCall) -> None:
     if not done.ok:
         why = f"{done.failure.message} ({done.failure.reason})" if done.failure else done.skipped_because or done.state
-        raise CommandFailed(f"{done.tool}: {why}; correlation id {done.correlation_id}")
+        named = why if why.startswith(f"{done.tool}:") else f"{done.tool}: {why}"
+        raise CommandFailed(f"{named}; correlation id {done.correlation_id}")
     typer.echo(json.dumps(done.result, indent=2, ensure_ascii=False))
 
 

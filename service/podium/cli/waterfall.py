@@ -136,7 +136,7 @@ def _mark(row: Row, ascii_only: bool) -> str:
 
 def _title(row: Row, with_arguments: bool) -> Text:
     if not row.is_call:
-        return Text(clean(row.name), "dim")
+        return Text(f"model {clean(row.name)}", "dim")
     title = Text(clean(row.name), "bold")
     if with_arguments and row.arguments:
         title.append(" " + short_arguments(row.arguments), "not bold dim")

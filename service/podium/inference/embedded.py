@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Self
 
 from podium.errors import PodiumError, Unavailable
 from podium.inference.engine_client import TrtllmEngine
-from podium.inference.guided import GuidedChatModel, WordVectors
+from podium.inference.guided import GuidedChatModel
 from podium.inference.supervisor import EngineHostSupervisor, HostState, HostStatus, SupervisorTimings
+from podium.inference.word_vectors import word_vectors
 from podium.orchestration.chat import ChatEvent, ChatRequest, ModelInfo
 from podium.orchestration.tool import ToolSpec
 
@@ -156,7 +156,7 @@ class EmbeddedModel:
         if self._model is None:
             self._context_length = (await engine.probe()).max_seq_len
             tokenizer = await engine.tokenizer()
-            vectors = await asyncio.to_thread(_word_vectors, self._path)
+            vectors = await word_vectors(self._path)
             self._model = GuidedChatModel(engine, tokenizer, name=self.name, vectors=vectors)
         await engine.warm(await self._model.warm(self._tools))
         self._warm = self._supervisor.status.state is HostState.READY
@@ -166,30 +166,3 @@ class EmbeddedModel:
         await asyncio.sleep(seconds)
         if self._supervisor.status.state is HostState.READY:
             self._host_up.set()
-
-
-def _word_vectors(model: Path) -> WordVectors | None:
-    """Return the word vectors of a model, kept beside it once they were worked out; None when it has none.
-
-    Blocks for a tenth of a second, the first time for seconds.
-    """
-    weights = model if model.suffix == ".gguf" else model / "model.gguf"
-    if not weights.is_file():
-        return None
-    kept = weights.with_suffix(".vectors.npz")
-    try:
-        return WordVectors.load(kept)
-    except (OSError, ValueError):
-        _log.info("working out word vectors", extra={"model": weights.name})
-    try:
-        vectors = WordVectors.from_gguf(weights)
-    except ValueError as error:
-        _log.warning("no word vectors, planning will be poorer: %s", error)
-        return None
-    try:
-        with tempfile.NamedTemporaryFile(dir=weights.parent, suffix=".npz", delete=False) as partial:
-            vectors.save(Path(partial.name))
-        Path(partial.name).replace(kept)
-    except OSError as error:
-        _log.warning("word vectors could not be kept: %s", error.strerror)
-    return vectors

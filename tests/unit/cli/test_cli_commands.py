@@ -35,7 +35,8 @@ async def fake() -> AsyncIterator[FakePodium]:
 
 async def podium(*arguments: str, stdin: str | None = None, env: dict[str, str | None] | None = None) -> Result:
     """Run the command line in a thread, beside the fake server's loop."""
-    return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=stdin, env=env)
+    clean: dict[str, str | None] = {"COLUMNS": None, **(env or {})}  # pytest-xdist sets COLUMNS for its workers
+    return await asyncio.to_thread(CliRunner().invoke, app, arguments, input=stdin, env=clean)
 
 
 async def test_run_writes_plain_lines_without_a_terminal(fake: FakePodium) -> None:
@@ -190,6 +191,12 @@ async def test_tools_are_listed_in_a_table(fake: FakePodium) -> None:
     assert second.split()[0] == "current_time"
 
 
+async def test_a_table_fits_into_the_columns_that_are_set(fake: FakePodium) -> None:
+    result = await podium("tools", "list", "--address", fake.address, env={"COLUMNS": "60"})
+    assert max(map(len, result.stdout.splitlines())) <= 60
+    assert not any(line.endswith(" ") for line in result.stdout.splitlines())
+
+
 async def test_a_tool_call_prints_json(fake: FakePodium) -> None:
     result = await podium("tools", "call", "calculate", '{"expression": "19 * 21"}', "--address", fake.address)
     assert json.loads(result.stdout) == {"value": 399}
@@ -221,7 +228,6 @@ def stored_model(folder: Path) -> StoredModel:
         format="gguf",
         source="",
         source_sha256="",
-        dimensions={},
     )
     return StoredModel(name="tiny", path=folder, manifest=manifest, fresh=True)
 
@@ -317,3 +323,11 @@ def test_help_is_quick_because_it_imports_little() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_base_install_says_which_extra_the_command_line_needs() -> None:
+    script = "import sys; sys.modules['typer'] = None; from podium.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'podium[server]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -350,14 +351,20 @@ async def test_the_sync_client_does_the_same() -> None:
 
 
 async def test_leaving_a_sync_stream_early_cancels_it_on_the_server() -> None:
+    noticed = threading.Event()
+
     def script(address: str) -> None:
-        with Podium.connect(address) as podium, podium.stream("x") as events:
-            next(events)
+        with Podium.connect(address) as podium:
+            with podium.stream("x") as events:
+                next(events)
+            assert noticed.wait(20), "before the channel is closed, which would cancel it too"
 
     async with serving(FakePodium()) as fake:
         fake.hang = True
-        await asyncio.to_thread(script, fake.address)
+        done = asyncio.create_task(asyncio.to_thread(script, fake.address))
         await fake.cancelled.wait()
+        noticed.set()
+        await done
 
 
 async def test_a_sync_stream_raises_typed_errors() -> None:

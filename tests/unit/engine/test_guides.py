@@ -49,7 +49,7 @@ BAD_SCHEMAS: list[object] = [
     {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
     {"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "null"}]}}, "$ref": "#/$defs/a"},
     {"$ref": "https://example.org/s"}, {"type": "string", "pattern": "(?=a)b"}, {"pattern": ""}, {"enum": []}, {"enum": "a"},
-    {"type": "string", "minLength": 5, "maxLength": 2}, {"minLength": -1}, {"maxLength": 1.5}, {"maxLength": 10**6},
+    {"type": "string", "minLength": 5, "maxLength": 2}, {"minLength": -1}, {"maxLength": 1.5}, {"maxLength": 2**60},
     {"type": "integer", "minimum": 5, "maximum": 2}, {"type": "integer", "exclusiveMinimum": 1.5},
     {"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 2}, {"minimum": "1"}, {"minimum": 10**400},
     {"not": {"type": "string"}}, {"if": {}, "then": {}}, {"patternProperties": {}}, {"anyOf": []}, {"anyOf": [3]}, {"anyOf": [False]},
@@ -93,6 +93,51 @@ def test_a_plain_schema_passes(schema: object) -> None:
 def test_a_schema_outside_the_subset_is_refused(schema: object) -> None:
     with pytest.raises(InvalidRequest):
         vet(Guide(GuideKind.JSON_SCHEMA, json.dumps(schema)))
+
+
+@pytest.mark.parametrize("text", [".{0,200}", ".{0,80}.{0,80}", '[^"]{200}{2}', r"(\w{0,20} ){0,20}", "[a-z]{500}"])
+def test_a_pattern_that_takes_seconds_to_compile_is_refused(text: str) -> None:
+    """Measured: `.{0,400}.{0,400}` took 20 s, and everybody waits."""
+    with pytest.raises(InvalidRequest):
+        vet(Guide(GuideKind.REGEX, text))
+    with pytest.raises(InvalidRequest):
+        vet(Guide(GuideKind.JSON_SCHEMA, json.dumps({"type": "string", "pattern": text})))
+
+
+@pytest.mark.parametrize("text", [r"[^\n]{0,200}", r"[a-z]{0,80} [a-z]{0,80}"])
+def test_a_grammar_that_takes_seconds_to_compile_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        vet(Guide(GuideKind.EBNF, f"root ::= {text}"))
+
+
+@pytest.mark.parametrize(
+    "text", ["[0-9]{1,200}", "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", ".{0,100}", "(?:ab){0,500}"]
+)
+def test_cheap_counts_pass(text: str) -> None:
+    vet(Guide(GuideKind.REGEX, text))
+
+
+def test_long_limits_on_strings_are_left_to_the_caller() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "short": {"type": "string", "minLength": 1, "maxLength": 40},
+            "long": {"type": "string", "minLength": 1, "maxLength": 5000},
+        },
+    }
+    text = json.dumps(schema)
+    got = json.loads(vet(Guide(GuideKind.JSON_SCHEMA, text)).text)
+    assert got["properties"]["short"] == schema["properties"]["short"]  # type: ignore[index]
+    assert got["properties"]["long"] == {"type": "string", "minLength": 1}
+    del schema["properties"]["long"]  # type: ignore[attr-defined]
+    text = json.dumps(schema)
+    assert vet(Guide(GuideKind.JSON_SCHEMA, text)).text is text
+
+
+def test_many_different_limits_are_not_all_kept() -> None:
+    schema = {"type": "object", "properties": {f"p{n}": {"type": "string", "maxLength": 40 + n} for n in range(20)}}
+    got = json.loads(vet(Guide(GuideKind.JSON_SCHEMA, json.dumps(schema))).text)
+    assert sum(value.get("maxLength", 0) for value in got["properties"].values()) <= 150
 
 
 @pytest.mark.parametrize(

@@ -425,7 +425,7 @@ def test_a_lock_held_too_long_is_reported(tmp_path: Path, pinned: Path) -> None:
 def test_reencoding_keeps_values_and_metadata(tmp_path: Path, q4_1: Path) -> None:
     target = tmp_path / "out.gguf"
     seen: list[tuple[int, int]] = []
-    reencode_q8_0(q4_1, target, lambda done, total: seen.append((done, total)))
+    reencode_q8_0(load_gguf(q4_1), target, lambda done, total: seen.append((done, total)))
     before, after = load_gguf(q4_1), load_gguf(target)
     assert seen[-1][0] == seen[-1][1]
     kinds = {tensor.name: tensor.tensor_type.name for tensor in after.tensors}

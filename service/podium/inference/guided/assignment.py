@@ -6,13 +6,13 @@ kind that change their usual order, cost points.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from podium.inference.guided.choices import choose
-from podium.inference.guided.contexts import NO_PROFILE, Profile
+from podium.inference.guided.contexts import NO_PROFILE, Profile, introduced
 from podium.inference.guided.lists import collect
 from podium.inference.guided.ranking import OPTIONAL_TEXT, ranked
 from podium.inference.guided.slots import Slot, SlotKind
@@ -55,12 +55,17 @@ class _Partial:
         )
 
 
-def _order_penalty(chosen: Sequence[tuple[Slot, Candidate | None, float]], slots: Sequence[Slot]) -> float:
-    """Charge pairs of one kind (start and end, from and to) that stand the other way round."""
+def _order_penalty(
+    chosen: Sequence[tuple[Slot, Candidate | None, float]], slots: Sequence[Slot], cued: Set[tuple[str, int]]
+) -> float:
+    """Charge pairs of one kind (start and end, from and to) that stand the other way round.
+
+    `cued` are the places that a word like "from" or "to" introduces: those stand as they like.
+    """
     placed = {slot.name: candidate for slot, candidate, _ in chosen if candidate and candidate.end > candidate.start}
     same: dict[SlotKind, list[Candidate]] = {}
     for slot in slots:
-        if slot.name in placed:
+        if slot.name in placed and (slot.name, placed[slot.name].start) not in cued:
             same.setdefault(slot.kind, []).append(placed[slot.name])
     return sum(
         _OUT_OF_ORDER for group in same.values() for first, second in pairwise(group) if second.start < first.start
@@ -158,6 +163,12 @@ def _search(
         slots,
         key=lambda slot: (not slot.required, slot.kind in {SlotKind.TEXT, SlotKind.QUOTED}, len(options[slot.name])),
     )
+    cued = {
+        (slot.name, candidate.start)
+        for slot in slots
+        for candidate, _ in options[slot.name]
+        if introduced(profiles.get(slot.name) or NO_PROFILE, clause.left_of(candidate.start))
+    }
     beam = [_Partial((), 0.0)]
     for slot in order:
         grown: list[_Partial] = []
@@ -171,6 +182,6 @@ def _search(
                 grown.append(_Partial((*partial.chosen, (slot, None, 0.0)), partial.score + empty))
             else:
                 grown.append(partial)
-        grown.sort(key=lambda partial: -(partial.score + _order_penalty(partial.chosen, slots)))
+        grown.sort(key=lambda partial: -(partial.score + _order_penalty(partial.chosen, slots, cued)))
         beam = grown[:_BEAM]
-    return [_Partial(p.chosen, p.score + _order_penalty(p.chosen, slots)) for p in beam]
+    return [_Partial(p.chosen, p.score + _order_penalty(p.chosen, slots, cued)) for p in beam]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from podium.inference.guided.lexicon import FUNCTION_WORDS, PLEASANTRIES, PREPOSITIONS
+from podium.inference.guided.lexicon import FUNCTION_WORDS, LIGHT_WORDS, PLEASANTRIES, PREPOSITIONS
 from podium.inference.guided.patterns import described_patterns
 from podium.inference.guided.slots import Slot, SlotKind
 from podium.inference.guided.spans import Span, SpanKind
@@ -132,6 +132,8 @@ def _runs(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
             kept[-1] = ends[-1]
         for last in kept:
             start, end = tokens[first].start, tokens[last].end
+            if all(token.text in LIGHT_WORDS for token in tokens[first : last + 1]):
+                continue
             text = clause.text[start:end]
             article = tokens[first].text in {"the", "my", "our", "your", "it", "you", "we", "i"}
             at_end = 0.3 if last + 1 == len(tokens) else 0.0

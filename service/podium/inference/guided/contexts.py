@@ -18,7 +18,7 @@ from podium.inference.guided.slots import Slot, SlotKind, name_words
 from podium.inference.guided.utterance import END, START, Utterance, stem
 from podium.inference.guided.vectors import WordVectors
 
-__all__ = ["NO_PROFILE", "Carrier", "Profile", "learn", "score"]
+__all__ = ["NO_PROFILE", "Carrier", "Profile", "introduced", "learn", "score"]
 
 _SAME_WORD = 0.5
 
@@ -218,20 +218,25 @@ def _share(counter: Counter[Any], key: Any, seen: int) -> float:
     return min(1.0, 0.5 + counter[key] / seen) if counter[key] else 0.0
 
 
+def introduced(profile: Profile, before: tuple[str, ...]) -> bool:
+    """Tell whether a word that the argument's name goes with stands before, an article between or not."""
+    return before[0] in profile.cues or (before[0] in {"the", "a", "an", "my"} and before[1] in profile.cues)
+
+
 def score(slot: Slot, profile: Profile, candidate: Candidate, clause: Utterance) -> float:
     """Return how well a candidate's surroundings suit the slot; about 0 when they say nothing."""
     if candidate.end == candidate.start:
         return 0.0
     before = clause.left_of(candidate.start)
     behind = clause.right_of(candidate.end)
-    if slot.kind in {SlotKind.TEXT, SlotKind.QUOTED} and _only_carrier(candidate.end, clause, profile):
+    if (candidate.run or slot.kind is SlotKind.TEXT) and _only_carrier(candidate.end, clause, profile):
         behind = END  # "in the documents", behind what is to be searched for in them
     points = 0.0
     if profile.seen:
         points += 1.0 * _share(profile.left, before[0], profile.seen)
         points += 0.5 * _share(profile.left2, before, profile.seen)
         points += 0.4 * _share(profile.right, behind, profile.seen)
-    if before[0] in profile.cues or (before[0] in {"the", "a", "an", "my"} and before[1] in profile.cues):
+    if introduced(profile, before):
         points += 0.6
     points += _of_kind(slot, profile, before, behind)
     inside = [word.text for word in clause.words if candidate.start <= word.start < candidate.end]
@@ -276,6 +281,8 @@ def _boundaries(before: str, behind: str, profile: Profile) -> float:
         points -= 0.3 if not profile.left[before] else 0.0
     if before == START and not profile.left[START]:
         points -= 0.5
+    if before == "<number>":
+        points -= 0.3  # what is counted, not what is named
     if behind == END:
         return points + 0.5
     if behind in profile.carrier:

@@ -71,9 +71,14 @@ def _rivals(call: PlannedCall) -> list[Assignment]:
 
 
 def settled(call: PlannedCall) -> bool:
-    """Tell whether the arguments leave nothing to decide."""
-    lacking = [name for name in call.reading.assignments[0].missing if name not in call.borrowed]
-    return not lacking and not _rivals(call)
+    """Tell whether the arguments leave nothing that the model could decide.
+
+    It may choose between candidates and among the values of an enum or boolean. It may not make up
+    what the request does not say: such a call is made without, and the tool's complaint told.
+    """
+    lacking = {name for name in call.reading.assignments[0].missing if name not in call.borrowed}
+    closed = {slot.name for slot in call.reading.tool.slots if slot.options or slot.kind is SlotKind.BOOLEAN}
+    return not (lacking and lacking <= closed) and not _rivals(call)
 
 
 def _options(call: PlannedCall, slot: Slot) -> list[Any]:

@@ -19,8 +19,8 @@ from podium.errors import InvalidRequest, Unavailable
 from podium.inference.engine import Engine, FinishReason, Guide, GuideKind, Sampling
 from podium.inference.guided.answer import last_request, results_of, simple, truthful
 from podium.inference.guided.filling import accepted_arguments, parse_answer, question_for, settled
-from podium.inference.guided.judging import NO_TOOL, verdict_question
-from podium.inference.guided.planner import Plan, PlannedCall, plan_steps
+from podium.inference.guided.judging import verdict_question
+from podium.inference.guided.planner import Plan, PlannedCall, plan_request
 from podium.inference.guided.rendering import ResultView, render_all
 from podium.inference.guided.toolset import ToolSet
 from podium.inference.guided.vectors import WordVectors
@@ -64,7 +64,7 @@ class GuidedProfile:
     system: str = "You are a helpful assistant. Answer briefly and plainly."
     max_tokens: int = 256
     context_length: int = 8192
-    repetition_penalty: float = 1.1
+    repetition_penalty: float = 1.0
     words_results: bool = True
 
 
@@ -151,14 +151,9 @@ class GuidedChatModel:
     # --- planning -------------------------------------------------------------------------
 
     async def plan(self, text: str, tools: Sequence[ToolSpec]) -> Plan:
-        """Plan the calls that `text` asks for, letting others run between steps."""
-        ready = await self._tools(tools)
-        plan = Plan(())
-        for step in plan_steps(ready, text):
-            if step is not None:
-                plan = step
-            await asyncio.sleep(0)
-        return plan
+        """Plan the calls that `text` asks for."""
+        # In a thread: a long request takes longer than the loop may stand still.
+        return await asyncio.to_thread(plan_request, await self._tools(tools), text)
 
     async def _tools(self, specs: Sequence[ToolSpec]) -> ToolSet:
         key = tuple(id(spec) for spec in specs)
@@ -180,20 +175,20 @@ class GuidedChatModel:
         sealed = 0
         asked: list[PlannedCall] = []
         for call in calls:
-            arguments = accepted_arguments(call.reading.tool, _ways(call)) if settled(call) else None
-            if arguments is None:
+            if not settled(call):
                 asked.append(call)
-            else:
-                sealed += 1
-                yield _sealed(call, arguments)
+                continue
+            ways = _ways(call)
+            sealed += 1
+            # What the tool refuses is sent as it was understood: the refusal is then the result.
+            yield _sealed(call, accepted_arguments(call.reading.tool, ways) or ways[0])
         tasks = [asyncio.create_task(self._ask(call)) for call in asked]
         try:
             for done in asyncio.as_completed(tasks):
                 event, used = await done
                 usage += used
-                if event is not None:
-                    sealed += 1
-                    yield event
+                sealed += 1
+                yield event
         finally:
             for task in tasks:
                 task.cancel()
@@ -213,12 +208,9 @@ class GuidedChatModel:
         told, end = await self._writer.whole(
             self._writer.text_ids(question.prompt), max_tokens=question.max_tokens, guide=question.guide
         )
-        verdict = told.strip()
-        if plan.calls:
-            return (() if verdict == NO_TOOL else plan.calls), end.usage
-        return ((plan.doubt,) if verdict == plan.doubt.tool else ()), end.usage
+        return ((plan.doubt,) if told.strip() == plan.doubt.tool else ()), end.usage
 
-    async def _ask(self, call: PlannedCall) -> tuple[ToolCallSealed | None, Usage]:
+    async def _ask(self, call: PlannedCall) -> tuple[ToolCallSealed, Usage]:
         """Let the model settle one call's arguments; fall back on the best guess when it does no better."""
         question = question_for(call)
         text, end = await self._writer.whole(
@@ -226,11 +218,7 @@ class GuidedChatModel:
         )
         told = parse_answer(call, text)
         ways: list[Mapping[str, Any]] = [told, *_ways(call)] if told is not None else _ways(call)
-        arguments: Mapping[str, Any] | None = accepted_arguments(call.reading.tool, ways)
-        if arguments is None:
-            # Nothing that the tool takes: what was understood is sent as it is, and its refusal is the result.
-            arguments = next((way for way in ways if _whole(call, way)), None)
-        return (None if arguments is None else _sealed(call, arguments)), end.usage
+        return _sealed(call, accepted_arguments(call.reading.tool, ways) or ways[0]), end.usage
 
     # --- answers --------------------------------------------------------------------------
 
@@ -322,10 +310,6 @@ def _finished(end: Finished, used: Usage | None) -> TurnFinished:
 def _ways(call: PlannedCall) -> list[Mapping[str, Any]]:
     """Return the argument sets worth trying, best first, with what is borrowed filled in."""
     return [{**call.borrowed, **assignment.values} for assignment in call.reading.assignments]
-
-
-def _whole(call: PlannedCall, values: Mapping[str, Any]) -> bool:
-    return all(slot.name in values for slot in call.reading.tool.required)
 
 
 def _sealed(call: PlannedCall, arguments: Mapping[str, Any]) -> ToolCallSealed:

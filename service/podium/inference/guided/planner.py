@@ -21,16 +21,19 @@ from podium.inference.guided.slots import SlotKind
 from podium.inference.guided.toolset import PreparedTool, ToolSet
 from podium.inference.guided.utterance import Utterance
 
-__all__ = ["Plan", "PlannedCall", "plan_steps"]
+__all__ = ["Plan", "PlannedCall", "plan_request"]
 
 # A clause is a call when its reading scores more than this. Set on the development set, between
 # the scores of requests that need a tool and of those that do not.
-THRESHOLD = 0.35
-# Within these bounds around the threshold the model is asked for its view, too.
+THRESHOLD = 0.3
+# Between this and the threshold the model is asked for its view, too.
 _LIKELY = 5
-_DOUBT_FLOOR, _DOUBT_ABOVE = 0.05, 0.07
+_DOUBT_FLOOR = 0.05
 _LONGEST_SEGMENT = 4
 _SPLIT_COST = 0.06
+# Wording this near to a tool means it even where an argument is missing; between the two, if the model agrees.
+_SURE, _VERY_SURE = 0.5, 0.75
+_WEAK_JOINT = 0.15  # a comma alone seldom begins another request
 _UNREAD_COST = 0.12
 _INHERITED, _BORROWED = 0.55, 0.3
 _ELLIPSIS_WORDS = 9
@@ -56,8 +59,9 @@ class PlannedCall:
 class Plan:
     """The calls of a request, in its order; none when it needs no tool.
 
-    `doubt` is the one call that is neither clearly meant nor clearly not: it is among `calls` when
-    it scores above the threshold. `likely` are then the tools nearest to the request.
+    `doubt` is the one call that is neither clearly meant nor clearly not; whoever judges that may be
+    helped by `likely`, the tools nearest to the request. It stands in `calls` only when it lacks an
+    argument.
     """
 
     calls: tuple[PlannedCall, ...]
@@ -96,6 +100,11 @@ def _distinct(calls: Sequence[PlannedCall]) -> tuple[PlannedCall, ...]:
         if not same:
             kept.append(call)
     return tuple(kept)
+
+
+def _sure_of_tool(reading: Reading) -> bool:
+    """Tell whether a reading means its tool although an argument is missing."""
+    return reading.lexical > _VERY_SURE or (reading.lexical > _SURE and not reading.surplus)
 
 
 def _weak(reading: Reading, before: Reading) -> bool:
@@ -167,9 +176,9 @@ class _Division:
         self.tools = tools
         self.text = text
         self.pieces = pieces
-        self._read: dict[tuple[int, int], tuple[Utterance, list[Reading]]] = {}
+        self._read = {(first, last): self._reading(first, last) for first, last in self._segments()}
 
-    def segments(self) -> Iterator[tuple[int, int]]:
+    def _segments(self) -> Iterator[tuple[int, int]]:
         """Yield every run of pieces that may be one call."""
         count = len(self.pieces)
         for first in range(count):
@@ -177,11 +186,11 @@ class _Division:
                 if last - first <= _LONGEST_SEGMENT or (first == 0 and last == count) or last == count:
                     yield first, last
 
-    def read(self, first: int, last: int) -> None:
+    def _reading(self, first: int, last: int) -> tuple[Utterance, list[Reading]]:
         """Read one run of pieces; the costly part."""
         text = self.text[self.pieces[first].start : self.pieces[last - 1].end]
         clause = self.tools.analyse(text)
-        self._read[first, last] = (clause, readings(self.tools, clause))
+        return clause, readings(self.tools, clause)
 
     def _options(
         self, first: int, last: int, before: PlannedCall | None
@@ -192,7 +201,9 @@ class _Division:
         for reading in found[:3]:
             if whole and before is not None and reading.tool is before.reading.tool and _weak(reading, before.reading):
                 continue
-            if reading.complete and reading.score > THRESHOLD:
+            if reading.complete and reading.score > THRESHOLD + (
+                _WEAK_JOINT if self.pieces[first].strength == 1 else 0
+            ):
                 yield reading.score - THRESHOLD, (PlannedCall(reading, first=first),), False
         if before is not None and not whole:
             yield from self._ellipses(clause, found, before)
@@ -201,9 +212,11 @@ class _Division:
                 # Perhaps the clause behind it lends what is missing.
                 yield 0.0, (PlannedCall(reading, {"": None}, first),), False
         best = found[0] if found else None
-        if best is not None and not best.complete and best.lexical > 0.75 and best.score > 0.5 * THRESHOLD:
-            # Surely this tool, though something is missing: the model is left to complete it.
-            yield 0.05, (PlannedCall(best, first=first),), False
+        if best is not None and not best.complete and best.score > 0.5 * THRESHOLD and _sure_of_tool(best):
+            # Surely this tool, though something is missing. What it refused it is still given, for
+            # its complaint says best what is wrong.
+            sure = best if best.refusal is None else replace(best, assignments=(best.refusal,))
+            yield 0.05, (PlannedCall(sure, first=first),), False
         words = [token for token in clause.tokens if token.is_span or token.text not in LIGHT_WORDS]
         yield (-_UNREAD_COST if words else -0.01), (), False
 
@@ -249,11 +262,15 @@ class _Division:
 
     def doubt(self, calls: tuple[PlannedCall, ...]) -> PlannedCall | None:
         """Return the call that the whole request may or may not ask for, if nothing else was understood."""
-        if len(calls) == 1 and not calls[0].borrowed and calls[0].reading.complete:
-            return calls[0] if calls[0].reading.score < THRESHOLD + _DOUBT_ABOVE else None
+        if len(calls) == 1 and not calls[0].borrowed:
+            reading = calls[0].reading
+            sure = reading.complete or reading.lexical > _VERY_SURE
+            return None if sure else calls[0]
         _, found = self._read[0, len(self.pieces)]
-        best = next((reading for reading in found if reading.complete), None)
-        return PlannedCall(best) if not calls and best is not None and best.score > _DOUBT_FLOOR else None
+        best = found[0] if found else None
+        if calls or best is None or not best.complete or best.score <= _DOUBT_FLOOR:
+            return None
+        return PlannedCall(best)
 
     def likely(self) -> tuple[PreparedTool, ...]:
         """Return the tools nearest to the whole request, best first."""
@@ -274,17 +291,13 @@ class _Division:
                     states[last][key] = _State(score, made)
 
 
-def plan_steps(tools: ToolSet, text: str) -> Iterator[Plan | None]:
-    """Plan a request in short steps: yields None after each, so that a caller can let others run, then the plan."""
+def plan_request(tools: ToolSet, text: str) -> Plan:
+    """Plan a request. Takes a few milliseconds, a tenth of a second for very long ones: not for an event loop."""
     if not tools.tools or not text.strip():
-        yield Plan(())
-        return
+        return Plan(())
     # A very long request is an instruction and somebody's text: that text is not to be cut up.
     pieces = split(text, tools.analyse(text).spans) if len(text) <= _WHOLE_REQUEST else [Piece(0, len(text))]
     division = _Division(tools, text, pieces)
-    for first, last in division.segments():
-        division.read(first, last)
-        yield None
     calls = division.best()
     doubt = division.doubt(calls)
-    yield Plan(calls, doubt, division.likely() if doubt is not None else ())
+    return Plan(calls, doubt, division.likely() if doubt is not None else ())

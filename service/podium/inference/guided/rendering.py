@@ -143,7 +143,7 @@ def _object(view: ResultView, value: Mapping[str, Any]) -> str:
 def render(view: ResultView) -> str:
     """Tell one result, or one failure, in a sentence or a short list."""
     if not view.ok:
-        reason = view.content.strip().rstrip(".") or "no reason was given"
+        reason = view.content.strip().removeprefix(f"{view.tool}: ").rstrip(".") or "no reason was given"
         return f"{_subject(view)} failed: {_clip(reason)}."
     value = view.value
     told = _from_template(view, value)

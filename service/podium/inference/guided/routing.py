@@ -58,7 +58,11 @@ _SURPLUS = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One way to understand a clause: a tool, its arguments, and how likely that is."""
+    """One way to understand a clause: a tool, its arguments, and how likely that is.
+
+    `refused` when the tool takes none of the assignments; `refusal` is the best whole assignment
+    that it did not take, where a partial one is left.
+    """
 
     tool: PreparedTool
     clause: Utterance
@@ -67,11 +71,12 @@ class Reading:
     lexical: float
     surplus: tuple[Span, ...]
     refused: bool = False
+    refusal: Assignment | None = None
 
     @property
     def complete(self) -> bool:
         """Whether every required argument was found, and the tool accepts them."""
-        return not self.assignments[0].missing and not self.refused
+        return not self.assignments[0].missing and not self.refused and self.refusal is None
 
 
 def _typed(tool: PreparedTool, clause: Utterance, assignment: Assignment) -> float:
@@ -134,18 +139,18 @@ def read(tools: ToolSet, tool: PreparedTool, clause: Utterance, coverage: float,
     )
     penalty = min(0.6, left) + _missing(tool, best) + _chat(tools, tool, clause)
     score = lexical + _typed(tool, clause, best) - penalty
-    refused = False
+    refused, refusal = False, None
     if score > 0.2 and not best.missing:
         accepted = _accepted(tool, assignments)
         assignments = accepted or assignments
         partial = next((a for a in assignments if a.missing), None) if not accepted else None
         if partial is not None:
-            assignments = [partial]
+            refusal, assignments = assignments[0], [partial]
             score -= _missing(tool, partial)
         elif not accepted:
             refused = True
             score -= _REFUSED
-    return Reading(tool, clause, tuple(assignments), score, lexical, (*surplus, *rivals), refused)
+    return Reading(tool, clause, tuple(assignments), score, lexical, (*surplus, *rivals), refused, refusal)
 
 
 _OPINION = re.compile(
@@ -159,7 +164,7 @@ def _chat(tools: ToolSet, tool: PreparedTool, clause: Utterance) -> float:
     charge = 0.0
     for word in [token.text for token in clause.tokens[:8] if token.text in CREATIVE_WORDS]:
         if not tools.index.knows(tool.spec.name, word):
-            charge = 0.25
+            charge = 0.3
     if _OPINION.search(clause.text[:200].lower()):
         charge = max(charge, 0.2)
     first = clause.words[0].text if clause.words else ""

@@ -114,7 +114,10 @@ _NAMES: tuple[tuple[frozenset[str], SlotKind], ...] = (
     (word_set("expression formula equation"), SlotKind.EXPRESSION),
     (word_set("unit units"), SlotKind.UNIT),
     (
-        word_set("city place location country origin destination town region airport station venue street address"),
+        word_set(
+            "city place location country origin destination town region airport station venue street address "
+            "pickup dropoff"
+        ),
         SlotKind.PLACE,
     ),
     (word_set("id code number reference ref ticket sku isbn barcode symbol ticker serial"), SlotKind.CODE),

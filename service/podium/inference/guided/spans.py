@@ -115,7 +115,7 @@ _SHORT_UNIT = re.compile(
 )
 _CAPITAL = r"[A-Z][^\W\d_]*(?:['’.-][^\W\d_]+)*\.?"  # noqa: RUF001
 _NAME = re.compile(
-    rf"{_CAPITAL}(?: (?:(?:of|de|da|do|del|la|le|the|and the|upon|on|in|am) )?{_CAPITAL}|(?<=[a-z]), [A-Z]{{2}}(?!\w))*"
+    rf"{_CAPITAL}(?: (?:(?:of|de|da|do|del|la|le|the|upon|am) )?{_CAPITAL}|(?<=[a-z]), [A-Z]{{2}}(?!\w))*"
 )
 _ZONE = re.compile(
     r"(?<![\w/])(?:[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+(?:/[A-Z][A-Za-z_]+)?|"
@@ -192,6 +192,7 @@ _LATER_DAY = re.compile(
 def _dates(text: str, today: date) -> Iterator[Span]:
     matches = [match for match in DATE_PATTERN.finditer(text) if match[0].lower() not in {"sat", "sun", "mar", "wed"}]
     years = [int(year) for match in matches for year in re.findall(r"(?<!\d)\d{4}(?!\d)", match[0])]
+    years += [int(match[3].strip(", ")) for match in _LATER_DAY.finditer(text) if match[3]]
     year = years[-1] if years else None
     for match in matches:
         yield Span(match.start(), match.end(), match[0], SpanKind.DATE, resolve_date(match[0], today, year))

@@ -24,8 +24,8 @@ class TextStatistics:
     """Counts over a text. The average length of a word is in characters."""
 
     __pydantic_config__: ClassVar[ConfigDict] = answer_template(
-        "The text has {words} words ({unique_words} different), {characters} characters "
-        "({characters_without_spaces} without spaces), {sentences} sentences and {lines} lines."
+        "Words: {words} ({unique_words} different); characters: {characters} ({characters_without_spaces} without "
+        "spaces); sentences: {sentences}; lines: {lines}."
     )
 
     characters: int

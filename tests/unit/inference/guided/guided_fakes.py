@@ -36,7 +36,7 @@ class CharacterDetokenizer:
 
 
 class FakeEngine:
-    """Answers with `reply(prompt, guide)`, a few characters at a time; notes what was asked and what was closed early."""
+    """Answers with `reply(prompt, guide)`, a few characters at a time; notes what was asked, and closed early."""
 
     def __init__(self, reply: Callable[[str, str], str] = lambda prompt, guide: "Fine.") -> None:
         self.reply = reply

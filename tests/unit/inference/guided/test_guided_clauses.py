@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ def test_pieces_are_substrings_in_order_and_only_joints_are_lost(text: str) -> N
     assert 1 <= len(found) <= 12
     assert found[0].start == 0
     assert found[-1].end == len(text)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert before.start <= before.end <= after.start
         joint = text[before.end : after.start].lower()
         for word in (
