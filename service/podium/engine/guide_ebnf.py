@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from podium.engine.guide_error import GuideError
+from podium.engine.guide_regex import CLASS, DIGITS, LITERAL, MAX_EFFORT, NOTHING, Cost
 
 __all__ = ["check_grammar"]
 
@@ -12,7 +13,7 @@ _MAX_RULES = 500
 _MAX_TOKENS = 20_000
 _MAX_DEPTH = 32
 _MAX_COUNT = 1000
-_MAX_COST = 5000
+_MAX_SIZE = 5000
 
 _TOKEN = re.compile(
     r"""
@@ -43,14 +44,14 @@ def check_grammar(text: str) -> None:
     if "root" not in rules:
         raise GuideError("the grammar has no rule 'root'")
     first: dict[str, set[str]] = {}
-    total = 0
+    total = NOTHING
     for name, pieces in rules.items():
         body = _Body(name, pieces, rules)
         cost = body.check()
         first[name] = body.leading
-        total += cost
-    if total > _MAX_COST:
-        raise GuideError(f"the grammar costs {total}, more than {_MAX_COST}: use smaller counts")
+        total = total.plus(cost)
+    if total.size > _MAX_SIZE or total.effort > MAX_EFFORT:
+        raise GuideError("the grammar takes too long to compile: use smaller counts, or '*' and '+'")
     _refuse_left_recursion(first)
 
 
@@ -128,7 +129,7 @@ class _Body:
         self._at = 0
         self.leading: set[str] = set()
 
-    def check(self) -> int:
+    def check(self) -> Cost:
         cost = self._alternatives(0, leads=True)[0]
         if self._at != len(self._pieces):
             raise self._wrong("an unmatched ')'")
@@ -137,7 +138,7 @@ class _Body:
     def _wrong(self, what: str) -> GuideError:
         return GuideError(f"the rule '{self._name}' has {what}")
 
-    def _alternatives(self, depth: int, *, leads: bool) -> tuple[int, bool]:
+    def _alternatives(self, depth: int, *, leads: bool) -> tuple[Cost, bool]:
         """Return cost, and whether it may match nothing."""
         if depth > _MAX_DEPTH:
             raise self._wrong("groups that are nested too deeply")
@@ -145,23 +146,23 @@ class _Body:
         while self._next() == ("mark", "|"):
             self._at += 1
             more, other_empty = self._sequence(depth, leads=leads)
-            cost, empty = cost + more, empty or other_empty
+            cost, empty = cost.plus(more), empty or other_empty
         return cost, empty
 
-    def _sequence(self, depth: int, *, leads: bool) -> tuple[int, bool]:
-        start, cost, empty = self._at, 0, True
+    def _sequence(self, depth: int, *, leads: bool) -> tuple[Cost, bool]:
+        start, cost, empty = self._at, NOTHING, True
         while self._next() not in (None, ("mark", "|"), ("mark", ")")):
             more, nothing = self._element(depth, leads=leads and empty)
-            cost += more
+            cost = cost.plus(more)
             empty = empty and nothing
         if self._at == start:
             raise self._wrong('an empty alternative; write "" for nothing')
         return cost, empty
 
-    def _element(self, depth: int, *, leads: bool) -> tuple[int, bool]:
+    def _element(self, depth: int, *, leads: bool) -> tuple[Cost, bool]:
         kind, text, _ = self._pieces[self._at]
         self._at += 1
-        cost, empty = 1, False
+        cost, empty = LITERAL, False
         if kind == "rule":
             if text not in self._rules:
                 raise self._wrong(f"the rule '{text}', which is not defined")
@@ -170,17 +171,19 @@ class _Body:
             # Whether that rule may match nothing is not known yet: assume it may, to be safe.
             empty = True
         elif kind == "string":
-            cost, empty = max(1, len(text) - 2), text == '""'
+            cost, empty = Cost(max(1, len(text) - 2), 0.0), text == '""'
         elif (kind, text) == ("mark", "("):
             cost, empty = self._alternatives(depth + 1, leads=leads)
             if self._next() != ("mark", ")"):
                 raise self._wrong("a group that is not closed")
             self._at += 1
-        elif kind != "class":
+        elif kind == "class":
+            cost = DIGITS if text == "[0-9]" else CLASS
+        else:
             raise self._wrong(f"'{text}' with nothing to act on")
         return self._repeated(cost, empty=empty)
 
-    def _repeated(self, cost: int, *, empty: bool) -> tuple[int, bool]:
+    def _repeated(self, cost: Cost, *, empty: bool) -> tuple[Cost, bool]:
         following = self._next()
         if following is None:
             return cost, empty
@@ -188,14 +191,15 @@ class _Body:
         if kind == "count":
             most = self._pieces[self._at][2]
             self._at += 1
-            if cost * most > _MAX_COST:
-                raise self._wrong("a repetition that costs too much")
-            return cost * max(most, 1), empty or text.lstrip("{ ").startswith("0")
+            cost = cost.times(most, exact="," not in text)
+            if cost.size > _MAX_SIZE or cost.effort > MAX_EFFORT:
+                raise self._wrong("a repetition that takes too long to compile")
+            return cost, empty or text.lstrip("{ ").startswith("0")
         if kind == "mark" and text in ("*", "+", "?"):
             self._at += 1
             if self._next() is not None and self._next() in (("mark", "*"), ("mark", "+"), ("mark", "?")):
                 raise self._wrong("two repetitions in a row")
-            return cost + 1, empty or text != "+"
+            return cost.plus(LITERAL), empty or text != "+"
         return cost, empty
 
     def _next(self) -> tuple[str, str] | None:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podium.engine.guide_error import GuideError
-from podium.engine.guide_regex import check_pattern
+from podium.engine.guide_regex import MAX_EFFORT, check_pattern
 
 __all__ = ["check_schema"]
 
@@ -23,8 +23,13 @@ _TYPES = frozenset({"string", "integer", "number", "boolean", "null", "array", "
 _MAX_DEPTH = 32
 _MAX_NODES = 5000
 _MAX_CHOICES = 5000
-_MAX_LENGTH = 1000
-_MAX_COST = 20_000
+_MAX_COUNT = 1000
+_MAX_PROPERTIES = 256
+# Objects that count their properties take time by properties times count.
+_MAX_COUNTED = 4000
+# Lengths of strings cost by their largest count, and equal ones together once.
+_ENFORCED_LENGTH = 64
+_ENFORCED_LENGTHS = 150
 _MAX_NUMBER = 2**53
 
 _ANNOTATIONS = frozenset(
@@ -43,8 +48,11 @@ _REFUSED = frozenset(
 _DEFINITIONS = ("$defs", "definitions")
 
 
-def check_schema(text: str) -> None:
-    """Vet a schema given as JSON text.
+def check_schema(text: str) -> str:
+    """Vet a schema given as JSON text, and return what the engine should get.
+
+    That is the same text, but for limits on the length of strings that would take long to compile:
+    those are left out, and the output is a superset once more.
 
     Raises:
         GuideError: it is not JSON, not a schema, outside the subset or too large; the text says where.
@@ -58,7 +66,9 @@ def check_schema(text: str) -> None:
         raise GuideError("it holds a number that is too large") from error
     if not isinstance(root, dict):
         raise GuideError("the schema must be an object")
-    _Checker(root).run()
+    checker = _Checker(root)
+    checker.run()
+    return json.dumps(root, ensure_ascii=False) if checker.relaxed else text
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -77,7 +87,10 @@ class _Checker:
         self._root = root
         self._nodes = 0
         self._choices = 0
-        self._cost = 0
+        self._effort = 0.0
+        self._lengths: set[int] = set()
+        # Whether a limit was left out of the schema.
+        self.relaxed = False
         # Definition -> definitions that it leads to without consuming anything.
         self._direct: dict[str, set[str]] = {}
 
@@ -181,23 +194,32 @@ class _Checker:
             raise GuideError(f"{path} leaves no number between its limits")
 
     def _string(self, schema: dict[str, Any], path: str) -> None:
-        low, high = self._bounds(schema, path, "minLength", "maxLength", _MAX_LENGTH)
-        self._cost += max(low, high or 0)
+        self._bounds(schema, path, "minLength", "maxLength", _MAX_NUMBER)
+        for key in ("minLength", "maxLength"):
+            if key in schema:
+                self._enforce_or_drop(schema, key)
         if "pattern" in schema:
             if not isinstance(schema["pattern"], str) or not schema["pattern"]:
                 raise GuideError(f"{path}/pattern must be text that is not empty")
             try:
-                self._cost += check_pattern(schema["pattern"])
+                self._effort += check_pattern(schema["pattern"]).effort
             except GuideError as error:
                 raise GuideError(f"{path}: {error}") from error
+            if self._effort > MAX_EFFORT:
+                raise GuideError("the schema's patterns take too long to compile together")
         if "format" in schema and not isinstance(schema["format"], str):
             raise GuideError(f"{path}/format must be text")
-        if self._cost > _MAX_COST:
-            raise GuideError("the schema's lengths, counts and patterns cost too much together: lower them")
+
+    def _enforce_or_drop(self, schema: dict[str, Any], key: str) -> None:
+        lengths = self._lengths | {schema[key]}
+        if schema[key] <= _ENFORCED_LENGTH and sum(lengths) <= _ENFORCED_LENGTHS:
+            self._lengths = lengths
+        else:
+            del schema[key]
+            self.relaxed = True
 
     def _array(self, schema: dict[str, Any], path: str, depth: int) -> None:
-        low, high = self._bounds(schema, path, "minItems", "maxItems", _MAX_LENGTH)
-        self._cost += max(low, high or 0)
+        low, high = self._bounds(schema, path, "minItems", "maxItems", _MAX_COUNT)
         prefix = schema.get("prefixItems", [])
         if not isinstance(prefix, list) or ("prefixItems" in schema and not prefix):
             raise GuideError(f"{path}/prefixItems must be a list that is not empty")
@@ -229,7 +251,9 @@ class _Checker:
         extra = schema.get("additionalProperties")
         if extra is not None and extra is not False:
             self._schema(extra, f"{path}/additionalProperties", depth + 1, set())
-        low, high = self._bounds(schema, path, "minProperties", "maxProperties", _MAX_LENGTH)
+        low, high = self._bounds(schema, path, "minProperties", "maxProperties", _MAX_COUNT)
+        if len(properties) > _MAX_PROPERTIES or len(properties) * max(low, high or 0) > _MAX_COUNTED:
+            raise GuideError(f"{path} has too many properties, or counts too many")
         if high is not None and high < len(required):
             raise GuideError(f"{path} has fewer maxProperties than required ones")
         if low > len(properties) and extra in (None, False):

@@ -6,13 +6,30 @@ A hand-written parser rather than Python's `re`, whose dialect is another: it ta
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from podium.engine.guide_error import GuideError
 
-__all__ = ["MAX_PATTERN_COST", "check_pattern"]
+__all__ = [
+    "CLASS",
+    "DIGITS",
+    "EXACT_SHARE",
+    "LITERAL",
+    "MAX_EFFORT",
+    "MAX_PATTERN_SIZE",
+    "NOTHING",
+    "Cost",
+    "check_pattern",
+]
 
-# Cost of one pattern: its atoms, counted repetitions multiplied out. The compiler takes about
-# 0.7 ms for one repeated class, and everybody waits meanwhile.
-MAX_PATTERN_COST = 2000
+# Atoms of one pattern, counted repetitions multiplied out.
+MAX_PATTERN_SIZE = 2000
+# Everybody waits while a guide is compiled, and what takes long is classes of characters under a
+# count: about 10 ms for each repetition, as every token of the vocabulary is tried in every state.
+MAX_EFFORT = 150.0
+# An exact count takes this share of the work of a range.
+EXACT_SHARE = 0.4
+_DIGITS_EFFORT = 0.1
 _MAX_DEPTH = 32
 _MAX_COUNT = 1000
 
@@ -25,7 +42,34 @@ _PUNCTUATION = frozenset("\\^$.|?*+()[]{}/-\"'`~!@#%&=:;<>, _")
 _MAX_CODE_POINT = 0x10FFFF
 
 
-def check_pattern(pattern: str) -> int:
+class Cost(NamedTuple):
+    """What a part of a guide takes: its size in atoms, and the effort to compile it (1 is about 10 ms)."""
+
+    size: int
+    effort: float
+
+    def plus(self, other: Cost) -> Cost:
+        """Return the cost of both."""
+        return Cost(self.size + other.size, self.effort + other.effort)
+
+    def times(self, most: int, *, exact: bool) -> Cost:
+        """Return the cost of up to `most` repetitions."""
+        share = EXACT_SHARE if exact else 1.0
+        return Cost(self.size * max(most, 1), max(self.effort, self.effort * most * share))
+
+    @property
+    def excessive(self) -> bool:
+        """Whether it is more than one guide may cost."""
+        return self.size > MAX_PATTERN_SIZE or self.effort > MAX_EFFORT
+
+
+NOTHING = Cost(0, 0.0)
+LITERAL = Cost(1, 0.0)
+DIGITS = Cost(1, _DIGITS_EFFORT)
+CLASS = Cost(1, 1.0)
+
+
+def check_pattern(pattern: str) -> Cost:
     """Return the cost of `pattern`.
 
     Raises:
@@ -35,8 +79,8 @@ def check_pattern(pattern: str) -> int:
     cost = parser.alternatives(0)
     if not parser.at_end():
         raise parser.wrong("there is an unmatched ')'")
-    if cost > MAX_PATTERN_COST:
-        raise GuideError(f"the pattern costs {cost}, more than {MAX_PATTERN_COST}: use smaller counts")
+    if cost.excessive:
+        raise GuideError("the pattern takes too long to compile: use smaller counts, or '*' and '+'")
     return cost
 
 
@@ -51,17 +95,17 @@ class _Parser:
     def at_end(self) -> bool:
         return self._at >= len(self._text)
 
-    def alternatives(self, depth: int) -> int:
+    def alternatives(self, depth: int) -> Cost:
         if depth > _MAX_DEPTH:
             raise self.wrong("groups are nested too deeply")
         cost = self._sequence(depth)
         while self._peek() == "|":
             self._at += 1
-            cost += self._sequence(depth)
+            cost = cost.plus(self._sequence(depth))
         return cost
 
-    def _sequence(self, depth: int) -> int:
-        cost = 0
+    def _sequence(self, depth: int) -> Cost:
+        cost = NOTHING
         start = self._at
         if self._peek() == "^":
             if depth or self._at:
@@ -73,30 +117,35 @@ class _Parser:
                     raise self.wrong("'$' is only allowed at the very end")
                 self._at += 1
                 break
-            cost += self._repeated(self._atom(depth))
+            cost = cost.plus(self._repeated(self._atom(depth)))
         if self._at == start:
             raise self.wrong("an alternative or group is empty")
-        return max(cost, 1)
+        return cost
 
-    def _atom(self, depth: int) -> int:
+    def _atom(self, depth: int) -> Cost:
         char = self._take()
         if char == "(":
             return self._group(depth)
         if char == "[":
-            self._class()
-            return 1
+            return self._class()
+        if char == ".":
+            return CLASS
         if char == "\\":
-            self._escape(in_class=False)
-            return 1
+            return self._escaped_atom()
         if char in ("*", "+", "?", "{", "}", "]"):
             self._at -= 1
             raise self.wrong(f"'{char}' has nothing to act on; write '\\{char}' for the character")
         if char == "^":
             raise self.wrong("'^' is only allowed at the very start")
         self._literal(char)
-        return 1
+        return LITERAL
 
-    def _group(self, depth: int) -> int:
+    def _escaped_atom(self) -> Cost:
+        if self._escape(in_class=False) is not None:
+            return LITERAL
+        return DIGITS if self._text[self._at - 1] == "d" else CLASS
+
+    def _group(self, depth: int) -> Cost:
         if self._peek() == "?":
             if self._text[self._at : self._at + 2] != "?:":
                 raise self.wrong("only plain and '(?:' groups are allowed (no lookaround, flags or names)")
@@ -107,24 +156,26 @@ class _Parser:
         self._at += 1
         return cost
 
-    def _repeated(self, cost: int) -> int:
+    def _repeated(self, cost: Cost) -> Cost:
         char = self._peek()
         if char in ("*", "+", "?"):
             self._at += 1
-            cost += 1
+            cost = cost.plus(LITERAL)
         elif char == "{":
-            cost *= max(self._count(), 1)
+            most, exact = self._count()
+            cost = cost.times(most, exact=exact)
         else:
             return cost
         if self._peek() == "?":
             raise self.wrong("lazy repetition means nothing to a guide; leave the '?' out")
         if self._peek() in ("*", "+", "{"):
             raise self.wrong("two repetitions follow each other")
-        if cost > MAX_PATTERN_COST:
-            raise self.wrong(f"repetition costs more than {MAX_PATTERN_COST}")
+        if cost.excessive:
+            raise self.wrong("a repetition takes too long to compile; use a smaller count, or '*' or '+'")
         return cost
 
-    def _count(self) -> int:
+    def _count(self) -> tuple[int, bool]:
+        """Return the largest count, and whether it is the only one."""
         end = self._text.find("}", self._at)
         body = self._text[self._at + 1 : end] if end > 0 else ""
         low, comma, high = body.partition(",")
@@ -138,9 +189,10 @@ class _Parser:
         if most == 0 and not (comma and not high):
             raise self.wrong("a count of zero matches nothing")
         self._at = end + 1
-        return most
+        return most, most == int(low) and not (comma and not high)
 
-    def _class(self) -> None:
+    def _class(self) -> Cost:
+        start = self._at
         if self._peek() == "^":
             self._at += 1
         if self._peek() == "]":
@@ -163,6 +215,7 @@ class _Parser:
                 if low > high:
                     raise self.wrong("a range runs backwards")
         self._at += 1
+        return DIGITS if self._text[start : self._at] in ("0-9]", "\\d]") else CLASS
 
     def _class_member(self) -> int | None:
         """Return the member's code point, or None for a class such as `\\d`."""

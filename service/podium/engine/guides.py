@@ -17,15 +17,12 @@ __all__ = ["MAX_GUIDE_BYTES", "vet"]
 
 MAX_GUIDE_BYTES = 256 * 1024
 
-_CHECKS = {
-    GuideKind.JSON_SCHEMA: check_schema,
-    GuideKind.REGEX: check_pattern,
-    GuideKind.EBNF: check_grammar,
-}
 
-
-def vet(guide: Guide) -> None:
+def vet(guide: Guide) -> Guide:
     """Refuse a guide that is malformed, outside the allowed subset, or costly to compile.
+
+    Returns the guide for the engine: the same, or for a schema one that leaves out costly limits
+    on lengths. What follows a guide is to be validated in any case.
 
     Raises:
         InvalidRequest: with one violation that names the place and the reason.
@@ -37,11 +34,15 @@ def vet(guide: Guide) -> None:
     if any("\ud800" <= char <= "\udfff" for char in guide.text):
         raise _refusal(guide, "it holds half of a surrogate pair")
     try:
-        _CHECKS[guide.kind](guide.text)
+        if guide.kind is GuideKind.JSON_SCHEMA:
+            return Guide(guide.kind, check_schema(guide.text))
+        check = check_pattern if guide.kind is GuideKind.REGEX else check_grammar
+        check(guide.text)
     except GuideError as error:
         raise _refusal(guide, str(error)) from error
     except RecursionError as error:
         raise _refusal(guide, "it is nested too deeply") from error
+    return guide
 
 
 def _refusal(guide: Guide, why: str) -> InvalidRequest:

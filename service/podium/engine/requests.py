@@ -188,9 +188,7 @@ def _guide(request: Any) -> Guide | None:
     kind = _GUIDE_KINDS.get(params.guide_type)
     if kind is None:
         raise _bad("guided_decoding.guide_type", "must be JSON, JSON_SCHEMA, REGEX or EBNF_GRAMMAR")
-    guide = Guide(kind, params.guide)
-    vet(guide)
-    return guide
+    return vet(Guide(kind, params.guide))
 
 
 def _unsupported(path: str, name: str) -> InvalidRequest:

@@ -22,6 +22,7 @@ from podium.engine.requests import RequestReader
 from podium.engine.stepper import Stepper, StepperState
 from podium.engine.stream import OutputStream
 from podium.errors import Internal, PodiumError, ResourceExhausted, Unavailable
+from podium.inference.engine import FinishReason
 from podium.inference.model_files import ModelFiles
 
 __all__ = ["FEATURES", "EngineServicer", "tokenizer_archive"]
@@ -107,22 +108,21 @@ class EngineServicer(trtllm_service_pb2_grpc.TrtllmServiceServicer):  # type: ig
     async def _send(self, spec: JobSpec, stream: OutputStream, context: _Context, *, streaming: bool) -> None:
         last = 0.0
         prompt_tokens = len(spec.prompt)
-        while True:
-            ids = await stream.read()
+        ended = False
+        while not ended:
+            ids, ended = await stream.read()
             if streaming and ids:
                 chunk = pb.GenerateStreamChunk(
                     token_ids=ids, prompt_tokens=prompt_tokens, completion_tokens=len(stream.ids)
                 )
                 await self._write(context, pb.GenerateResponse(request_id=spec.request_id, chunk=chunk))
-            if stream.finish is not None:
-                break
-            if streaming and last and self._stepper.in_flight > 1:
+            if streaming and last and not ended and self._stepper.in_flight > 1:
                 # Under load messages cost as much as tokens: let a few ids gather.
                 await asyncio.sleep(max(0.0, last + self._flush_interval - time.monotonic()))
             last = time.monotonic()
         complete = pb.GenerateComplete(
             output_token_ids=stream.ids,
-            finish_reason=stream.finish.value,
+            finish_reason=(stream.finish or FinishReason.ERROR).value,
             prompt_tokens=prompt_tokens,
             completion_tokens=len(stream.ids),
         )

@@ -40,8 +40,8 @@ class OutputStream:
         self._error = output.error
         self._ready.set()
 
-    async def read(self) -> list[int]:
-        """Wait for ids, or the end, and return those not returned before (none only at the end).
+    async def read(self) -> tuple[list[int], bool]:
+        """Wait for ids, or the end; return the ids not returned before, and whether they are the last.
 
         Raises:
             PodiumError: what ended the request instead.
@@ -52,7 +52,8 @@ class OutputStream:
             raise self._error
         new = self.ids[self._sent :]
         self._sent = len(self.ids)
-        return new
+        # Decided here: while the caller sends these, more may come.
+        return new, self.finish is not None
 
 
 def deliver(batch: Sequence[Delivery]) -> None:

@@ -58,17 +58,16 @@ def needs_reencoding(reader: GGUFReader) -> bool:
     return any(tensor.tensor_type.name not in _EXACT_TYPES for tensor in reader.tensors)
 
 
-def reencode_q8_0(source: Path, target: Path, progress: Callable[[int, int], None]) -> None:
-    """Write `source` to `target` with every weight matrix as Q8_0; `target` appears whole or not at all.
+def reencode_q8_0(reader: GGUFReader, target: Path, progress: Callable[[int, int], None]) -> None:
+    """Write the model of `reader` to `target` with every weight matrix as Q8_0; `target` appears whole or not at all.
 
     Tensor by tensor, so that memory stays at the largest tensor. `progress(done, total)` counts
     tensors' elements. Takes about 5 s for 135 M parameters.
 
     Raises:
-        InvalidRequest: `source` is not a GGUF file, or holds a type that cannot be decoded.
+        InvalidRequest: it holds a type that cannot be decoded.
         FailedPrecondition: the `gguf` package is not installed.
     """
-    reader = load_gguf(source)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         _write(reader, partial, progress)
@@ -76,7 +75,7 @@ def reencode_q8_0(source: Path, target: Path, progress: Callable[[int, int], Non
             os.fsync(written.fileno())
         partial.replace(target)
     except NotImplementedError as error:
-        raise InvalidRequest(f"'{source.name}' holds weights of a kind that cannot be decoded: {error}.") from error
+        raise InvalidRequest(f"The file holds weights of a kind that cannot be decoded: {error}.") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()

@@ -243,7 +243,7 @@ class ModelStore:
         if needs_reencoding(reader):
             self._need_space(_DEFAULT.reencoded_bytes if pinned else source.stat().st_size * _MAX_GROWTH)
             weights, kind = staging / "model.gguf", "gguf-q8_0"
-            reencode_q8_0(source, weights, lambda done, total: progress(PullProgress(PullStage.ENCODE, done, total)))
+            reencode_q8_0(reader, weights, lambda done, total: progress(PullProgress(PullStage.ENCODE, done, total)))
         if (source.parent / TOKENIZER_FILE).is_file() and (source.parent / CONFIG_FILE).is_file():
             _copy_tokenizer(source.parent, staging)
         else:
