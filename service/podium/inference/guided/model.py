@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from podium.errors import InvalidRequest, Unavailable
+from podium.errors import InvalidRequest, ResourceExhausted, Unavailable
 from podium.inference.engine import Engine, FinishReason, Guide, GuideKind, Sampling
 from podium.inference.guided.answer import last_request, results_of, simple, truthful
 from podium.inference.guided.filling import accepted_arguments, parse_answer, question_for, settled
 from podium.inference.guided.judging import verdict_question
 from podium.inference.guided.planner import Plan, PlannedCall, plan_request
-from podium.inference.guided.rendering import ResultView, render_all
+from podium.inference.guided.rendering import ResultView, joined, render
 from podium.inference.guided.toolset import ToolSet
 from podium.inference.guided.vectors import WordVectors
+from podium.inference.guided.wording import same_fact, wordable, wording_messages
 from podium.inference.guided.writing import Finished, Writer, WriterTokenizer
 from podium.orchestration.chat import (
     AssistantMessage,
@@ -46,6 +47,8 @@ __all__ = ["GuidedChatModel", "GuidedProfile"]
 
 _KEPT_TOOL_SETS = 8
 _ANSWER_TOKENS = 96
+_WORDING_TOKENS = 64
+_WORDING_SECONDS = 3.0
 _PIECE = 24  # characters of a rendered answer sent at once
 
 
@@ -231,11 +234,29 @@ class GuidedChatModel:
                 yield TextDelta(text.strip())
                 yield TurnFinished(TurnFinishReason.STOP, usage)
                 return
-        told = render_all(results)
+        facts = [render(view) for view in results]
+        async with asyncio.TaskGroup() as group:
+            wordings = [group.create_task(self._wording(view, fact)) for view, fact in zip(results, facts, strict=True)]
+        usage = sum((used for _, used in map(asyncio.Task.result, wordings)), usage)
+        told = joined([wording.result()[0] for wording in wordings])
         for start in range(0, len(told), _PIECE):
             yield TextDelta(told[start : start + _PIECE])
             await asyncio.sleep(0)
         yield TurnFinished(TurnFinishReason.STOP, usage)
+
+    async def _wording(self, view: ResultView, fact: str) -> tuple[str, Usage]:
+        """Return the model's sentence for a fact, when it says the same, and else the fact as it is rendered."""
+        if not (self._profile.words_results and view.ok and view.template is not None and wordable(fact)):
+            return fact, Usage()
+        ids = self._writer.chat_ids(wording_messages(fact), _WORDING_TOKENS)
+        try:
+            async with asyncio.timeout(_WORDING_SECONDS):
+                sentence, end = await self._writer.whole(ids, max_tokens=_WORDING_TOKENS)
+        except (TimeoutError, ResourceExhausted, Unavailable):
+            # The results are here: an answer that reads a little drier is better than none.
+            return fact, Usage()
+        good = end.reason is FinishReason.STOP and same_fact(sentence, fact)
+        return (sentence.strip() if good else fact), end.usage
 
     async def _worded(self, request: ChatRequest, results: Sequence[ResultView]) -> tuple[str, Finished]:
         facts = "\n".join(f"{view.tool} {json.dumps(dict(view.arguments))}: {view.content}" for view in results)

@@ -16,7 +16,7 @@ from typing import Any
 from podium.inference.guided.slots import name_words
 from podium.orchestration.tool import ToolSpec
 
-__all__ = ["ResultView", "render", "render_all"]
+__all__ = ["ResultView", "joined", "render"]
 
 _MAX_ITEMS = 10
 _MAX_TEXT = 1600
@@ -34,6 +34,12 @@ class ResultView:
     content: str
     ok: bool
     spec: ToolSpec | None = None
+
+    @property
+    def template(self) -> str | None:
+        """How the tool says that its results read, when it says so."""
+        template = (self.spec.output_schema or {}).get("x-podium-answer") if self.spec is not None else None
+        return template if isinstance(template, str) else None
 
     @property
     def value(self) -> Any:
@@ -106,8 +112,8 @@ def _subject(view: ResultView) -> str:
 
 
 def _from_template(view: ResultView, value: Any) -> str | None:
-    template = (view.spec.output_schema or {}).get("x-podium-answer") if view.spec is not None else None
-    if not isinstance(template, str) or not isinstance(value, Mapping):
+    template = view.template
+    if template is None or not isinstance(value, Mapping):
         return None
     fields = {**view.arguments, **value}
     if any(name not in fields or isinstance(fields[name], Mapping | list) for name in _FIELD.findall(template)):
@@ -159,8 +165,7 @@ def render(view: ResultView) -> str:
     return f"{_subject(view)}: {text}" if text[-1:] in ".!?…" else f"{_subject(view)}: {text}."
 
 
-def render_all(views: Sequence[ResultView]) -> str:
-    """Tell all results, each on its own line; short ones of two or three calls as one paragraph."""
-    told = [render(view) for view in views]
+def joined(told: Sequence[str]) -> str:
+    """Put what is told of several results together; short ones of two or three calls as one paragraph."""
     short = len(told) <= 3 and all("\n" not in text and len(text) <= 160 for text in told)
     return (" " if short else "\n").join(told)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -26,6 +27,7 @@ from podium.orchestration.chat import (
     Usage,
     UserMessage,
 )
+from podium.orchestration.tool import ToolSpec
 
 
 def model_on(engine: FakeEngine, **profile: Any) -> GuidedChatModel:
@@ -117,6 +119,33 @@ async def test_the_answer_holds_every_result() -> None:
     text, calls, end = await told(model_on(engine).stream(ChatRequest(messages=messages, tools=TOOLS, turn=1)))
     assert text == "Sums (19 * 21): 399. Clock (Berlin) failed: no such city."
     assert (calls, end.reason, engine.requests) == ([], TurnFinishReason.STOP, [])
+
+
+def with_sentence(template: str) -> ToolSpec:
+    return replace(TOOLS[0], output_schema={"type": "object", "x-podium-answer": template})
+
+
+@pytest.mark.parametrize(
+    ("written", "told_as", "tokens"),
+    [
+        ("19 * 21 is 399.", "19 * 21 is 399.", len("19 * 21 is 399.")),
+        ("19 is 21.", "19 * 21 = 399.", len("19 is 21.")),
+        (None, "19 * 21 = 399.", 0),
+    ],
+    ids=["good", "slip", "engine away"],
+)
+async def test_the_model_words_a_fact_and_is_checked(written: str | None, told_as: str, tokens: int) -> None:
+    """A wording that keeps the figures is the answer; a slip, or no engine, leaves the tool's own sentence."""
+
+    def write(prompt: str, guide: str) -> str:
+        if written is None:
+            raise Unavailable("gone")
+        return written
+
+    messages = results(("sums", {"expression": "19 * 21"}, '{"expression": "19 * 21", "result": 399}', True))
+    request = ChatRequest(messages=messages, tools=[with_sentence("{expression} = {result}.")], turn=1)
+    text, _, end = await told(model_on(FakeEngine(write)).stream(request))
+    assert (text, end.usage.completion_tokens) == (told_as, tokens)
 
 
 PROSE = (

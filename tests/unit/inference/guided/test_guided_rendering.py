@@ -7,7 +7,7 @@ import pytest
 from guided_fakes import spec
 
 from podium.inference.guided.answer import truthful
-from podium.inference.guided.rendering import ResultView, render, render_all
+from podium.inference.guided.rendering import ResultView, joined, render
 
 
 def view(value: Any, *, ok: bool = True, tool: str = "weather_forecast", **arguments: Any) -> ResultView:
@@ -49,8 +49,8 @@ def test_a_tool_may_say_how_its_result_reads() -> None:
 
 def test_short_results_make_a_paragraph_and_long_ones_lines() -> None:
     """Two facts read as two sentences; lists keep their lines."""
-    assert render_all([view(1), view(2)]) == "Weather forecast: 1. Weather forecast: 2."
-    assert "\n" in render_all([view(1), view([1, 2, 3])])
+    assert joined([render(view(1)), render(view(2))]) == "Weather forecast: 1. Weather forecast: 2."
+    assert "\n" in joined([render(view(1)), render(view([1, 2, 3]))])
 
 
 def test_a_flood_is_cut() -> None:
