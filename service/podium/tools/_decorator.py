@@ -20,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 Examples = Iterable[tuple[str, Mapping[str, Any]]]
 
 _ATTRIBUTE = "__podium_tool__"
+_FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -76,6 +77,7 @@ def tool(
     type: str = "general",
     cache_ttl: float | None = None,
     version: str = "1",
+    answer: str | None = None,
     examples: Examples = (),
 ) -> Callable[[F], F]: ...
 def tool(
@@ -88,6 +90,7 @@ def tool(
     type: str = "general",  # noqa: A002  the word that the setting and the metrics use
     cache_ttl: float | None = None,
     version: str = "1",
+    answer: str | None = None,
     examples: Examples = (),
 ) -> F | Callable[[F], F]:
     """Make a plain or async function a tool. The function itself stays as it was.
@@ -103,6 +106,8 @@ def tool(
         type: the class of resource it uses, for limits per type.
         cache_ttl: seconds for which a result may be reused; never when not given.
         version: change it when the same arguments may give another kind of result.
+        answer: how a result reads as a sentence, such as `"{expression} = {result}."`, with fields of
+            the result or arguments in braces; used where an answer is told without a capable model.
         examples: pairs of a request in a person's words and the arguments it means.
 
     Raises:
@@ -115,6 +120,7 @@ def tool(
             target,
             scope,
             examples,
+            answer,
             name=name if name is not None else getattr(target, "__name__", ""),
             side_effects=_side_effects(side_effects),
             timeout_seconds=5.0 if timeout is None else timeout,
@@ -142,7 +148,9 @@ def tool_of(value: object) -> Tool | None:
     return found if isinstance(found, Tool) and found.function is value else None
 
 
-def _make(target: Callable[..., Any], scope: Mapping[str, Any], examples: Examples, **fields: Any) -> Tool:
+def _make(
+    target: Callable[..., Any], scope: Mapping[str, Any], examples: Examples, answer: str | None, **fields: Any
+) -> Tool:
     if not inspect.isfunction(target):
         raise ToolDefinitionError(f"@tool goes on a function, not on {type(target).__name__}")
     origin = f"{target.__module__}.{target.__qualname__}"
@@ -153,7 +161,7 @@ def _make(target: Callable[..., Any], scope: Mapping[str, Any], examples: Exampl
     spec = ToolSpec(
         description=arguments.description,
         input_schema=arguments.schema,
-        output_schema=arguments.output_schema,
+        output_schema=_with_answer(origin, answer, arguments),
         examples=tuple(ToolExample(request, dict(values)) for request, values in examples),
         normalise=arguments.normalise,
         **fields,
@@ -167,6 +175,20 @@ def _make(target: Callable[..., Any], scope: Mapping[str, Any], examples: Exampl
         own_timeout=False,
         arguments=arguments,
     )
+
+
+def _with_answer(origin: str, answer: str | None, arguments: ArgumentsModel) -> Mapping[str, Any] | None:
+    """Return the schema of the result with the sentence that tells it, under `x-podium-answer`."""
+    schema = arguments.output_schema
+    if answer is None:
+        return schema
+    known = {*(schema or {}).get("properties", {}), *arguments.schema.get("properties", {})}
+    unknown = sorted(set(_FIELD.findall(answer)) - known)
+    if unknown:
+        raise ToolDefinitionError(
+            f"{origin}: answer= speaks of {', '.join(unknown)}, which is neither a field of the result nor an argument"
+        )
+    return {**(schema or {}), "x-podium-answer": answer}
 
 
 def _side_effects(value: SideEffects | str) -> SideEffects:

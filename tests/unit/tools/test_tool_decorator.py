@@ -156,6 +156,27 @@ class TestOptions:
             tool(**options)(work)
 
 
+class TestAnswer:
+    def test_is_kept_beside_the_schema_of_the_result(self) -> None:
+        @tool(answer="{name} is {age}.")
+        def guest(name: str) -> Guest:
+            """Find a guest."""
+            return Guest(name=name)
+
+        schema = spec_of(guest).output_schema
+        assert schema is not None
+        assert schema["x-podium-answer"] == "{name} is {age}."
+        assert "age" in schema["properties"]
+
+    def test_may_not_speak_of_what_there_is_not(self) -> None:
+        with pytest.raises(ToolDefinitionError, match="answer= speaks of aeg, which is neither a field"):
+
+            @tool(answer="{name} is {aeg}.")
+            def guest(name: str) -> Guest:
+                """Find a guest."""
+                return Guest(name=name)
+
+
 class TestRefusedFunctions:
     def test_without_an_annotation(self) -> None:
         def work(x):  # type: ignore[no-untyped-def]

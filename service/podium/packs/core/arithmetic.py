@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from podium.orchestration.tool import ToolFailure, ToolFailureCode
-from podium.packs.core._answers import answer_template
 from podium.packs.core._arithmetic import evaluate
 from podium.packs.core._expressions import MOST_CHARACTERS, canonical_expression
 from podium.tools import Tool, tool, tool_of
@@ -26,13 +25,12 @@ Expression = Annotated[
 class Calculation:
     """An expression and its value. Whole numbers beyond 64 bits are written as text."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = answer_template("{expression} = {result}.")
-
     expression: str
     result: int | float | str
 
 
 @tool(
+    answer="{expression} = {result}.",
     side_effects="none",
     type="compute",
     cache_ttl=3600,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, ClassVar
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from podium.packs.core._answers import answer_template
 from podium.packs.core._dates import DateReader
 from podium.packs.core._zones import ZoneNames
 from podium.tools import Tool, tool, tool_of
@@ -24,8 +23,6 @@ Clock = Callable[[], datetime]
 class CurrentTime:
     """A moment in one time zone."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = answer_template("In {timezone} it is {local_time} (UTC{utc_offset}).")
-
     timezone: str
     iso: str
     local_time: str
@@ -36,8 +33,6 @@ class CurrentTime:
 @dataclass(frozen=True, slots=True)
 class DaysBetween:
     """A number of days, and the same with its sign: negative when the end is before the start."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = answer_template("From {start_date} to {end_date} it is {days} days.")
 
     start_date: date
     end_date: date
@@ -63,6 +58,7 @@ def _current_time(clock: Clock) -> Callable[..., CurrentTime]:
     ]
 
     @tool(
+        answer="In {timezone} it is {local_time} (UTC{utc_offset}).",
         side_effects="none",
         type="compute",
         examples=[
@@ -102,6 +98,7 @@ def _days_between(clock: Clock, *, day_first: bool) -> Callable[..., DaysBetween
     day = Annotated[date, BeforeValidator(reader.read), Field(json_schema_extra={"x-podium-kind": "date"})]
 
     @tool(
+        answer="From {start_date} to {end_date} it is {days} days.",
         side_effects="none",
         type="compute",
         examples=[

@@ -6,12 +6,9 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import psutil
-from pydantic import ConfigDict
 
-from podium.packs.core._answers import answer_template
 from podium.tools import Tool, tool, tool_of
 
 __all__ = ["SystemStatus", "system_tools"]
@@ -22,12 +19,6 @@ _SAMPLE_SECONDS = 0.1
 @dataclass(frozen=True, slots=True)
 class SystemStatus:
     """Load of the machine. Memory and disk in gigabytes (10^9 bytes), uptime in hours."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = answer_template(
-        "The processor is {cpu_percent} % busy ({cpu_count} cores), memory is {memory_percent} % "
-        "used ({memory_used_gb} of {memory_total_gb} GB), the disk is {disk_percent} % full "
-        "({disk_free_gb} GB free); {processes} processes, up for {uptime_hours} hours."
-    )
 
     cpu_percent: float
     cpu_count: int
@@ -49,6 +40,11 @@ def system_tools(disk: Path | None = None) -> list[Tool]:
     """
 
     @tool(
+        answer=(
+            "The processor is {cpu_percent} % busy ({cpu_count} cores), memory is {memory_percent} % "
+            "used ({memory_used_gb} of {memory_total_gb} GB), the disk is {disk_percent} % full "
+            "({disk_free_gb} GB free); {processes} processes, up for {uptime_hours} hours."
+        ),
         side_effects="none",
         type="system",
         examples=[

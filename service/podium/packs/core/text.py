@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-from podium.packs.core._answers import answer_template
 from podium.tools import Tool, tool, tool_of
 
 __all__ = ["TextStatistics", "text_tools", "unquoted"]
@@ -22,11 +21,6 @@ _SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++(?=[\s\"'”’)\]]|$)")  # 
 @dataclass(frozen=True, slots=True)
 class TextStatistics:
     """Counts over a text. The average length of a word is in characters."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = answer_template(
-        "Words: {words} ({unique_words} different); characters: {characters} ({characters_without_spaces} without "
-        "spaces); sentences: {sentences}; lines: {lines}."
-    )
 
     characters: int
     characters_without_spaces: int
@@ -56,6 +50,10 @@ Quoted = Annotated[
 
 
 @tool(
+    answer=(
+        "Words: {words} ({unique_words} different); characters: {characters} ({characters_without_spaces} without "
+        "spaces); sentences: {sentences}; lines: {lines}."
+    ),
     side_effects="none",
     type="compute",
     cache_ttl=3600,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from podium.orchestration.tool import ToolFailure, ToolFailureCode
-from podium.packs.core._answers import answer_template
 from podium.packs.core._numbers import Number
 from podium.packs.core._units import MOST_CHARACTERS, UnitNames, known_units
 from podium.tools import Tool, tool, tool_of
@@ -19,8 +18,6 @@ __all__ = ["Conversion", "known_units", "unit_tools"]
 @dataclass(frozen=True, slots=True)
 class Conversion:
     """A quantity in two units, by their canonical names."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = answer_template("{value} {from_unit} = {result} {to_unit}.")
 
     value: int | float
     from_unit: str
@@ -41,6 +38,7 @@ def unit_tools(names: UnitNames) -> list[Tool]:
     ]
 
     @tool(
+        answer="{value} {from_unit} = {result} {to_unit}.",
         side_effects="none",
         type="compute",
         cache_ttl=3600,
