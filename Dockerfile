@@ -25,7 +25,7 @@ RUN groupadd --gid 10001 podium && useradd --uid 10001 --gid podium --no-create-
  && mkdir -p /data /models /workspace && chown podium:podium /data /models /workspace
 COPY --from=build /opt/podium /opt/podium
 ENV PATH=/opt/podium/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/data \
-    PODIUM_ENV=production PODIUM_DATA_DIR=/data PODIUM_MODELS_DIR=/models
+    PODIUM_ENV=production PODIUM_DATA_DIR=/data PODIUM_STORAGE__MODELS_DIR=/models
 USER 10001:10001
 WORKDIR /data
 VOLUME ["/data", "/models", "/workspace"]
@@ -48,7 +48,7 @@ RUN python3 -m venv /opt/podium \
  && groupadd --gid 10001 podium && useradd --uid 10001 --gid podium --no-create-home --home-dir /data podium \
  && mkdir -p /data /models /workspace && chown podium:podium /data /models /workspace
 ENV PATH=/opt/podium/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/data \
-    PODIUM_ENV=production PODIUM_DATA_DIR=/data PODIUM_MODELS_DIR=/models
+    PODIUM_ENV=production PODIUM_DATA_DIR=/data PODIUM_STORAGE__MODELS_DIR=/models
 USER 10001:10001
 WORKDIR /data
 VOLUME ["/data", "/models", "/workspace"]

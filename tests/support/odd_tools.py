@@ -32,7 +32,7 @@ def blow_up() -> str:
 @tool(side_effects="none")
 def flood() -> str:
     """Return far too much."""
-    return "x" * (32 << 20)
+    return "x" * (4 << 20)
 
 
 @tool(side_effects="none")

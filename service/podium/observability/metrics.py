@@ -259,7 +259,7 @@ class LoopCollector(Collector):
         family = Metric(
             "podium_event_loop_lag_seconds", "How late the event loop turns, over the last minute.", "gauge"
         )
-        for name, quantile in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
+        for name, quantile in (("0.5", 0.5), ("0.99", 0.99), ("1", 1.0)):
             family.add_sample("podium_event_loop_lag_seconds", {"quantile": name}, self._lag.quantile(quantile))
         yield family
         beat = Metric("podium_event_loop_beat_age_seconds", "Time since the event loop last turned.", "gauge")

@@ -99,7 +99,7 @@ def test_lag_and_log_are_read_at_the_scrape(metrics: Metrics) -> None:
         get_logger("x").info("password=a")
         assert value(metrics, "podium_log_secrets_masked_total") == 1
         assert value(metrics, "podium_log_lines_dropped_total") == 0
-        assert value(metrics, "podium_event_loop_lag_seconds", quantile="p99") == 0
+        assert value(metrics, "podium_event_loop_lag_seconds", quantile="0.99") == 0
 
 
 def test_two_servers_in_one_process_do_not_share_figures() -> None:
