@@ -81,6 +81,15 @@ class Ids:
         """Return a new `req_...` id."""
         return "req_" + self._call_id()
 
+    def call_ids(self) -> tuple[str, str]:
+        """Return a new correlation id and a new request id, for the price of little more than one."""
+        request = self._call_id()
+        counter = self._counter = (self._counter + 1) & _COUNTER_MASK
+        low = counter & 0xFFFFF
+        if not low:
+            self._high = encode(counter >> 20, 4)
+        return f"exec_{self._prefix}{self._high}{_PAIRS[low >> 10]}{_PAIRS[low & 1023]}", "req_" + request
+
     def run_id(self) -> str:
         """Return a new `run_...` id: a UUIDv7, greater than every one this object made before."""
         millis = self._clock() // 1_000_000

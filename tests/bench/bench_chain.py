@@ -1,27 +1,27 @@
-"""What the interceptor chain costs: a full Podium chain against a bare grpc.aio server.
+"""What the interceptor chain costs: a Podium server's chain against a bare grpc.aio server.
 
-Both servers run the same handler on uvloop, each in a fresh process pinned to core 0; one client
-process on core 1 keeps 32 unary calls in flight and measures them in turn, round after round, so
-that whatever else the machine does strikes all alike. The server's core is the bottleneck: the
-report says how busy the client's was.
+All servers run the same handler on uvloop, each in a fresh process pinned to core 0; one client
+process on core 1 keeps 32 unary calls in flight and measures them in turn, round after round,
+forwards and backwards, so that whatever else the machine does strikes all alike. The report says
+how busy the client's core was: the server's is the bottleneck.
 
 - `bare`: grpc.aio with the handler and nothing else.
-- `full`: the standard chain, everything on: ids in initial metadata and trailers, JSON access log
-  with masking into a real file, metrics, deadline, API key, scope, rate limit, load shedding, breaker, validation.
-- `trailers`: the same, but unary calls carry their ids in trailers alone. Not the default (the
-  contract asks for both); it shows what the extra write of initial metadata costs.
+- `full`: what `podium serve` runs: the standard chain, everything on (ids in initial metadata and
+  trailers, a JSON access log into a real file, metrics, deadline, API key, scope, rate limit, load
+  shedding, breaker, validation), in a process scheduled for throughput.
+- `bare_batch`: bare, but scheduled like `full`.
+- `full_default`: full, but scheduled like `bare`.
+- `full_waiting`: full, but unary calls send initial metadata only once they have taken 20 ms.
 
-Run `python tests/bench/bench_chain.py`. The last line of output is one JSON object; the report
-and its picture go to `docs/benchmarks/`.
+Run `make bench-chain`. The last line of output is one JSON object; report and picture are saved
+under docs/benchmarks/.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -35,21 +35,22 @@ from typing import Any
 import grpc
 import uvloop
 
+from bench.report import FOLDER, save
 from podium.v1 import tool_pb2, tool_pb2_grpc
 
-MODES = ("bare", "full", "trailers")
+MODES = ("bare", "full", "bare_batch", "full_default", "full_waiting")
 IN_FLIGHT = 32
-REPORTS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
+TARGET = 0.85
 
 
 class Tools(tool_pb2_grpc.ToolServiceServicer):  # type: ignore[misc]
-    """The handler of both servers."""
+    """The handler of every server."""
 
     def __init__(self) -> None:
         description = "Works out an arithmetic expression. " * 4
         self._reply = tool_pb2.GetToolResponse(tool=tool_pb2.Tool(name="calculate", description=description))
 
-    async def GetTool(self, request: Any, context: Any) -> Any:
+    async def GetTool(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         return self._reply
 
 
@@ -57,8 +58,12 @@ class Tools(tool_pb2_grpc.ToolServiceServicer):  # type: ignore[misc]
 
 
 def interceptors(mode: str, directory: Path) -> list[Any]:
-    """Return the chain of a mode, logging set up and a key made."""
-    if mode == "bare":
+    """Return the chain of a mode, with logging set up; none for the bare ones."""
+    from podium.resilience.scheduling import prefer_throughput
+
+    if mode not in {"bare", "full_default"}:
+        prefer_throughput()
+    if mode.startswith("bare"):
         return []
     from prometheus_client import CollectorRegistry
 
@@ -69,27 +74,27 @@ def interceptors(mode: str, directory: Path) -> list[Any]:
 
     stream = (directory / f"{mode}.log").open("wb", buffering=0)
     pipeline = configure_logging(LogConfig(format="json", cache_loggers=True), stream=stream)
-    store = KeyStore(directory)
     breakers = Breakers()
     breakers.get("model:embedded")
-    # Limits so wide that none refuses, but every bucket is counted.
-    limits = RateLimits(per_minute=60_000_000, per_hour=1_000_000_000, burst=1_000_000, global_per_second=1e6)
     chain = standard_chain(
         {"/podium.v1.ToolService/GetTool": MethodPolicy("read", MethodClass.READ, 10.0, ("model:*",))},
         registry=CollectorRegistry(),
         breakers=breakers,
         drain=Drain(),
-        authenticators=[ApiKeyAuthenticator(store)],
-        rate_limits=limits,
-        initial_ids="streams" if mode == "trailers" else "always",
-        redact=pipeline.masker.mask if hasattr(pipeline.masker, "mask") else str,
+        authenticators=[ApiKeyAuthenticator(KeyStore(directory))],
+        # So wide that none refuses, but every bucket is counted.
+        rate_limits=RateLimits(per_minute=60_000_000, per_hour=10**9, burst=10**6, global_per_second=1e6),
+        initial_ids="when waiting" if mode == "full_waiting" else "at once",
+        redact=pipeline.masker.mask,
+        write_line=getattr(pipeline, "write_line", None),
     )
     return [chain]
 
 
 async def serve(mode: str, directory: Path) -> None:
     """Serve until standard input closes; answer each line on it with the CPU time used."""
-    server = grpc.aio.server(interceptors=interceptors(mode, directory), options=[("grpc.so_reuseport", 0)])
+    chains = interceptors(mode, directory)
+    server = grpc.aio.server(interceptors=chains, options=[("grpc.so_reuseport", 0)])
     tool_pb2_grpc.add_ToolServiceServicer_to_server(Tools(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -100,6 +105,8 @@ async def serve(mode: str, directory: Path) -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         print(used.ru_utime + used.ru_stime, flush=True)
     await server.stop(None)
+    for chain in chains:
+        chain.close()
 
 
 # --- the client ---------------------------------------------------------------------------------
@@ -118,9 +125,14 @@ class Server:
     """A server process and the way to ask for its CPU time."""
 
     def __init__(self, mode: str, directory: Path) -> None:
-        command = [sys.executable, globals()["__file__"], "--serve", mode, "--directory", str(directory)]
+        command = ["-m", "bench.bench_chain", "--serve", mode, "--directory", str(directory)]
+        pinned = ["taskset", "-c", "0"] if (os.cpu_count() or 1) > 1 else []
         self.process = subprocess.Popen(
-            ["taskset", "-c", "0", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*pinned, sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
         )
         self.port = int(self._line())
 
@@ -144,7 +156,7 @@ class Server:
 
 
 async def load(port: int, calls: int, key: str) -> None:
-    """Make `calls` calls, 32 at a time, each with a deadline and the key."""
+    """Make calls, 32 at a time, each with a deadline and the key."""
     metadata = (("authorization", f"Bearer {key}"),)
     request = tool_pb2.GetToolRequest(name="calculate")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -152,7 +164,7 @@ async def load(port: int, calls: int, key: str) -> None:
 
         async def one_after_another(count: int) -> None:
             for _ in range(count):
-                await stub.GetTool(request, metadata=metadata, timeout=30)
+                await stub.GetTool(request, metadata=metadata, timeout=5)
 
         await asyncio.gather(*(one_after_another(calls // IN_FLIGHT) for _ in range(IN_FLIGHT)))
 
@@ -177,13 +189,12 @@ async def run(rounds: int, calls: int) -> dict[str, list[Sample]]:
             for mode in MODES:
                 servers[mode] = Server(mode, Path(name))
             for number in range(rounds):
-                # Forwards and backwards in turn, so that a drift favours nobody.
                 for mode in MODES if number % 2 == 0 else reversed(MODES):
                     samples[mode].append(await measure(servers[mode], calls, key))
         finally:
             for server in servers.values():
                 server.close()
-        lines = (Path(name) / "full.log").read_bytes().count(b"\n")
+        lines = (Path(name) / "full.log").read_bytes().count(b'"status":"OK"')
     expected = rounds * (calls // IN_FLIGHT * IN_FLIGHT)
     if lines < expected:
         raise RuntimeError(f"the access log has {lines} lines for at least {expected} calls: not everything was on")
@@ -194,29 +205,33 @@ async def run(rounds: int, calls: int) -> dict[str, list[Sample]]:
 
 
 def summary(samples: dict[str, list[Sample]], calls: int) -> dict[str, Any]:
+    def rate(mode: str) -> float:
+        return statistics.median(sample.calls_per_second for sample in samples[mode])
+
     def median(mode: str, field: str) -> float:
         return statistics.median(getattr(sample, field) for sample in samples[mode])
 
-    bare = median("bare", "calls_per_second")
-    figures: dict[str, Any] = {
-        "benchmark": "chain",
-        "ratio": round(median("full", "calls_per_second") / bare, 3),
+    return {
+        "ratio": round(rate("full") / rate("bare"), 3),
+        "target": TARGET,
+        "ratio_both_default": round(rate("full_default") / rate("bare"), 3),
+        "ratio_both_batch": round(rate("full") / rate("bare_batch"), 3),
+        "ratio_ids_when_waiting": round(rate("full_waiting") / rate("bare"), 3),
         "ratio_cpu": round(median("bare", "server_cpu_us") / median("full", "server_cpu_us"), 3),
-        "ratio_ids_in_trailers_only": round(median("trailers", "calls_per_second") / bare, 3),
-        "target": 0.85,
+        **{
+            mode: {
+                "calls_per_second": round(rate(mode)),
+                "server_cpu_us": round(median(mode, "server_cpu_us"), 1),
+                "client_busy": round(median(mode, "client_busy"), 2),
+            }
+            for mode in MODES
+        },
+        "rounds": len(samples["bare"]),
+        "calls_a_round": calls,
+        "in_flight": IN_FLIGHT,
+        "load_average": round(os.getloadavg()[0], 2),
+        "raw": [{"mode": mode, **asdict(sample)} for mode, found in samples.items() for sample in found],
     }
-    for mode in MODES:
-        figures[mode] = {
-            "calls_per_second": round(median(mode, "calls_per_second")),
-            "server_cpu_us": round(median(mode, "server_cpu_us"), 1),
-            "client_busy": round(median(mode, "client_busy"), 2),
-        }
-    figures["rounds"] = len(samples["bare"])
-    figures["calls_a_round"] = calls
-    figures["in_flight"] = IN_FLIGHT
-    figures["load_average"] = round(os.getloadavg()[0], 2)
-    figures["raw"] = {mode: [asdict(sample) for sample in found] for mode, found in samples.items()}
-    return figures
 
 
 def picture(samples: dict[str, list[Sample]], path: Path) -> None:
@@ -225,56 +240,55 @@ def picture(samples: dict[str, list[Sample]], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    labels = {"bare": "bare grpc.aio", "full": "whole chain", "trailers": "chain, ids only\nin trailers"}
-    figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    for index, mode in enumerate(MODES):
+    shown = {"bare": "bare\ngrpc.aio", "full": "Podium,\neverything on", "full_default": "Podium,\ndefault\nscheduling"}
+    shown |= {"bare_batch": "bare,\nbatch\nscheduling", "full_waiting": "Podium,\nids when\nwaiting"}
+    figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    for index, mode in enumerate(shown):
         rates = [sample.calls_per_second for sample in samples[mode]]
-        axes.bar(index, statistics.median(rates), color=("#8a8f98", "#2f6fde", "#a9c4f5")[index], width=0.6)
-        axes.plot([index] * len(rates), rates, "k.", markersize=4)
-    axes.axhline(
-        0.85 * statistics.median(sample.calls_per_second for sample in samples["bare"]),
-        color="#c0392b", linestyle="--", linewidth=1, label="0.85 of bare",
-    )  # fmt: skip
-    axes.set_xticks(range(len(MODES)), [labels[mode] for mode in MODES])
+        color = "#8a8f98" if mode.startswith("bare") else "#2f6fde"
+        axes.bar(index, statistics.median(rates), color=color, width=0.6, alpha=1 if index < 2 else 0.45)
+        axes.plot([index] * len(rates), rates, "k.", markersize=3)
+    bare = statistics.median(sample.calls_per_second for sample in samples["bare"])
+    axes.axhline(TARGET * bare, color="#c0392b", linestyle="--", linewidth=1, label=f"{TARGET} of bare")
+    axes.set_xticks(range(len(shown)), list(shown.values()), fontsize=8)
     axes.set_ylabel("unary calls/s, one core")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 
-def report(figures: dict[str, Any]) -> str:
+def paragraphs(figures: dict[str, Any]) -> list[str]:
     rows = "\n".join(
-        f"| {mode} | {figures[mode]['calls_per_second']} | {figures[mode]['server_cpu_us']} "
+        f"| `{mode}` | {figures[mode]['calls_per_second']} | {figures[mode]['server_cpu_us']} "
         f"| {figures[mode]['client_busy']} |"
         for mode in MODES
     )
-    return f"""# The interceptor chain against a bare grpc.aio server
+    text = f"""**With everything on, a Podium server does {figures["ratio"]} of a bare grpc.aio server's unary calls a
+second** on one core (target {TARGET}). Scheduled alike, the ratio is {figures["ratio_both_default"]} by default and
+{figures["ratio_both_batch"]} with both as batch processes.
 
-`make bench-chain`. Unary calls with {IN_FLIGHT} in flight; both servers on uvloop, pinned to core 0, the client on
-core 1; medians of {figures["rounds"]} alternating rounds of {figures["calls_a_round"]} calls. CPython {platform.python_version()},
-grpcio {grpc.__version__}, {os.cpu_count()} cores, load average {figures["load_average"]} at the end.
+Unary calls with {IN_FLIGHT} in flight; every server on uvloop, pinned to core 0, the client on core 1; medians of
+{figures["rounds"]} alternating rounds of {figures["calls_a_round"]} calls; load average {figures["load_average"]} at
+the end; grpcio {grpc.__version__}.
 
 | server | calls/s | server CPU, us a call | client's core busy |
 |---|---|---|---|
 {rows}
 
-**Ratio, whole chain to bare: {figures["ratio"]}** (by CPU a call {figures["ratio_cpu"]}; target 0.85). With ids in trailers alone:
-{figures["ratio_ids_in_trailers_only"]}.
-
-![calls per second](chain.png)
-
-*bare* has the handler and nothing else. *full* is the standard chain with everything on: ids in initial metadata and
-trailers, a masked JSON line for each call into a file, metrics, deadline, API key, scope, rate limit, load shedding,
-circuit breaking and validation. *trailers* is the same, except that unary calls do not send initial metadata of their
-own: grpc.aio sends it as a batch and a write of its own, which costs about a fifth of a bare call.
-"""
+`bare` has the handler and nothing else. `full` is the standard chain as `podium serve` has it: ids in initial metadata
+and trailers, a JSON line for each call into a file, metrics, deadline, API key, scope, rate limit, load shedding,
+circuit breaking and validation, in a process scheduled for throughput (`podium.resilience.scheduling`). `bare_batch` is
+the bare server scheduled like that, `full_default` the chain scheduled like the bare server. In `full_waiting` unary
+calls send initial metadata only once they have taken 20 ms: grpc.aio sends it as a batch and a write of its own, which
+costs about a fifth of a bare call."""
+    return text.split("\n\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the interceptor chain.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--calls", type=int, default=8_000, help="calls in each round, for each server")
-    parser.add_argument("--no-report", action="store_true", help="write no files")
     parser.add_argument("--serve", choices=MODES, help=argparse.SUPPRESS)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -287,12 +301,8 @@ def main() -> None:
         os.sched_setaffinity(0, {1})
     samples = uvloop.run(run(arguments.rounds, arguments.calls))
     figures = summary(samples, arguments.calls)
-    if not arguments.no_report:
-        REPORTS.mkdir(parents=True, exist_ok=True)
-        (REPORTS / "chain.json").write_text(json.dumps(figures, indent=1) + "\n")
-        (REPORTS / "chain.md").write_text(report(figures))
-        picture(samples, REPORTS / "chain.png")
-    print(json.dumps(figures))
+    picture(samples, FOLDER / "chain.png")
+    save("chain", "The interceptor chain against a bare server", paragraphs(figures), figures, picture=True)
 
 
 if __name__ == "__main__":

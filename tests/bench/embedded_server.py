@@ -16,12 +16,15 @@ import uvloop
 from podium.app import Application
 from podium.observability.logging import LogConfig, configure_logging
 from podium.observability.loop_lag import LoopLag
+from podium.resilience.scheduling import prefer_throughput
 from podium.settings import load_settings
 
 BEAT_SECONDS = 0.005
 
 
 async def main() -> None:
+    # As `podium serve` does.
+    prefer_throughput()
     with tempfile.TemporaryDirectory() as folder, configure_logging(LogConfig(level="WARNING")) as log:
         loaded = load_settings(
             environ={},

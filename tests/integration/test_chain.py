@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
+import weakref
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from chain_server import BEHAVIOURS, SERVICE, details, echo, reason, refused, serving
+from chain_server import BEHAVIOURS, SERVICE, Latch, details, echo, reason, refused, serving
 
 from podium import context as podium_context
 from podium.interceptors import RateLimits, current_call
@@ -272,3 +274,83 @@ async def test_handlers_trailers_are_kept() -> None:
         trailers = dict(await call.trailing_metadata())
         assert trailers["x-mine"] == "1"
         assert trailers["x-request-id"].startswith("req_")
+
+
+class TestIdsWhenWaiting:
+    """The other way with initial metadata: only calls that take a moment send it ahead."""
+
+    async def test_quick_calls_have_their_ids_in_the_trailers(self) -> None:
+        async with serving(initial_ids="when waiting") as running:
+            call = running.method("UnaryUnary")(b"x")
+            assert await call == b"x"
+            assert "x-request-id" not in dict(await call.initial_metadata())
+            assert "x-request-id" in dict(await call.trailing_metadata())
+            stream = running.method("UnaryStream")(b"1")
+            assert [message async for message in stream] == [b"0"]
+            assert "x-request-id" in dict(await stream.initial_metadata())
+
+    @pytest.mark.parametrize("end", ["reply", "error", "cancel"])
+    async def test_calls_that_take_longer_tell_them_meanwhile(self, end: str) -> None:
+        """Seen by a client that expects a stream; for one reply, Python's waits until the end in any case."""
+        latch = Latch()
+
+        async def handler(request: bytes, context: Any) -> bytes:
+            await latch.go_on.wait()
+            if end == "error":
+                raise ValueError
+            return b"done"
+
+        async with serving({"UnaryUnary": handler}, initial_ids="when waiting") as running:
+            call = running.channel.unary_stream(f"/{SERVICE}/UnaryUnary")(b"x")
+            early = dict(await call.initial_metadata())  # while the handler is still at work
+            if end == "cancel":
+                call.cancel()
+            else:
+                latch.go_on.set()
+                if end == "reply":
+                    assert [message async for message in call] == [b"done"]
+                else:
+                    assert (await refused(call)).code() is Code.INTERNAL
+                assert early["x-request-id"] == dict(await call.trailing_metadata())["x-request-id"]
+            line = await running.line()
+            assert early["x-request-id"] == line["request_id"]
+            assert line["status"] == {"reply": "OK", "error": "INTERNAL", "cancel": "CANCELLED"}[end]
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+async def test_an_ended_call_is_freed_at_once(name: str) -> None:
+    """No cycle keeps it, nor gRPC's native call with it, until the garbage collector comes."""
+    seen: list[weakref.ref[Any]] = []
+
+    def note() -> None:
+        call = current_call.get()
+        assert call is not None
+        seen.append(weakref.ref(call.task))
+
+    async def one(request: Any, context: Any) -> bytes:
+        note()
+        return b""
+
+    async def many(request: Any, context: Any) -> Any:
+        note()
+        yield b""
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving({name: many if name.endswith("Stream") else one}) as running:
+            for _ in range(3):
+                call = running.method(name)(iter([b""]) if name.startswith("Stream") else b"", timeout=60)
+                if name.endswith("Stream"):
+                    assert [message async for message in call] == [b""]
+                else:
+                    await call
+                del call
+            await running.chain.wait_idle()
+            for _ in range(200):  # gRPC's own tasks need some turns to end
+                if seen[0]() is None and seen[1]() is None:
+                    break
+                await asyncio.sleep(0.001)
+            assert [ref() for ref in seen[:2]] == [None, None]
+    finally:
+        gc.enable()

@@ -191,8 +191,9 @@ class Application:
             metrics=self._metrics,
             breakers=breakers,
             drain=self._draining,
-            redact=self._log_pipeline.masker.mask,
+            log=self._log_pipeline,
         )
+        stack.callback(self._chain.close)
         self._server = self._build_server(orchestrator, registry, executor, gate, ids)
         self.addresses = bind(self._server, settings.server)
         await self._watch_health(stack)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from podium.errors import FailedPrecondition
 from podium.ids import Ids
 from podium.interceptors.call import MethodClass, current_call
@@ -12,6 +10,7 @@ from podium.interceptors.drain import DrainState
 from podium.interceptors.policies import default_policies
 from podium.interceptors.rate_limit import RateLimits
 from podium.interceptors.standard import standard_chain
+from podium.observability.logging import LogPipeline
 from podium.observability.metrics import BreakerMetrics, BreakerState, Metrics
 from podium.orchestration.orchestrator import Submitter
 from podium.resilience.breaker import BreakerPolicy
@@ -47,7 +46,7 @@ def build_chain(
     metrics: Metrics,
     breakers: Breakers,
     drain: DrainState,
-    redact: Callable[[str], str],
+    log: LogPipeline,
 ) -> Chain:
     """Return the chain with every concern.
 
@@ -77,7 +76,8 @@ def build_chain(
         ),
         active_limits=dict.fromkeys((MethodClass.RUN, MethodClass.READ, MethodClass.ADMIN), limits.max_in_flight),
         max_seconds=deadlines.read_seconds,
-        redact=redact,
+        redact=log.masker.mask,
+        write_line=log.write_line,
         ids=ids,
     )
 

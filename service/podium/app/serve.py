@@ -12,6 +12,7 @@ from podium.app.application import Application
 from podium.errors import FailedPrecondition
 from podium.observability.logging import LogConfig, LogPipeline, configure_logging, get_logger
 from podium.resilience.preflight import DataDirectory, DataDirectoryInUse, Requirements, preflight
+from podium.resilience.scheduling import prefer_throughput
 from podium.settings import Loaded, Settings, check_bind
 
 __all__ = ["check_machine", "run_server"]
@@ -38,6 +39,8 @@ def run_server(loaded: Loaded, *, started: Callable[[Application], None] = lambd
             stack.enter_context(DataDirectory(settings.storage.data_dir))
         except DataDirectoryInUse as error:
             raise FailedPrecondition(str(error)) from error
+        if settings.server.scheduling == "batch":
+            prefer_throughput()
         for notice in loaded.notices:
             _log.warning(notice)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -6,6 +6,7 @@ does, and nothing outside gRPC's server side belongs here.
 
 from __future__ import annotations
 
+from podium.interceptors.access_log import AccessLog
 from podium.interceptors.authentication import Authentication
 from podium.interceptors.authorisation import Authorisation
 from podium.interceptors.call import Call, Kind, Method, MethodClass, MethodPolicy, Outcome, current_call
@@ -19,7 +20,8 @@ from podium.interceptors.error_mapping import ErrorMapping
 from podium.interceptors.load_shedding import LoadShedding
 from podium.interceptors.policies import default_policies
 from podium.interceptors.rate_limit import RateLimit, RateLimits
-from podium.interceptors.reporting import AccessLog, Reporting, RpcMetrics
+from podium.interceptors.reporting import Reporting
+from podium.interceptors.rpc_metrics import RpcMetrics
 from podium.interceptors.standard import standard_chain
 from podium.interceptors.validation import Validation
 

@@ -82,30 +82,22 @@ class Method:
 
     Attributes:
         path: as on the wire, `/podium.v1.ToolService/GetTool`.
+        rpc: the label of logs and metrics, `podium.v1.ToolService/GetTool`.
         policy: None when nobody wrote one, which denies every call.
+        open: whether the method is exempt from limits, breakers and draining.
     """
 
     path: str
-    service: str
-    name: str
+    rpc: str
     kind: Kind
     policy: MethodPolicy | None
+    open: bool
 
     @classmethod
     def parse(cls, path: str, kind: Kind, policy: MethodPolicy | None) -> Method:
         """Return the method of a wire path."""
-        service, _, name = path.lstrip("/").rpartition("/")
-        return cls(path, service, name, kind, policy)
-
-    @property
-    def rpc(self) -> str:
-        """The label of logs and metrics, `podium.v1.ToolService/GetTool`."""
-        return f"{self.service}/{self.name}"
-
-    @property
-    def open(self) -> bool:
-        """Whether the method is exempt from limits, breakers and draining."""
-        return self.policy is not None and self.policy.method_class is MethodClass.OPEN
+        exempt = policy is not None and policy.method_class is MethodClass.OPEN
+        return cls(path, path.lstrip("/"), kind, policy, exempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +139,8 @@ class Call:
         first_sent: when the first message of a response stream was sent, or None.
         writing_since: when the write in progress began, by the chain's clock, or None.
         admitted: how many admissions have passed.
+        ids_due: whether the ids have yet to go out as initial metadata.
+        ids_sending: the task that sends them while the handler works, or None.
         ended_by: the error with which the chain ends this call early.
         timers: cancelled when the call ends.
     """
@@ -167,6 +161,8 @@ class Call:
     first_sent: float | None = None
     writing_since: float | None = None
     admitted: int = 0
+    ids_due: bool = False
+    ids_sending: asyncio.Task[None] | None = None
     ended_by: PodiumError | None = None
     timers: tuple[asyncio.TimerHandle, ...] = ()
 

@@ -11,11 +11,16 @@ from typing import Any, Final, Literal
 import grpc
 
 from podium.errors import PodiumError
-from podium.interceptors.call import Call, Kind, Method, MethodPolicy
+from podium.interceptors.call import Call, Kind, Method, MethodPolicy, current_call
 from podium.interceptors.concern import Concern, check_order
+from podium.interceptors.ending import send_ids_aside
 from podium.interceptors.pipeline import Pipeline
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "InitialIds"]
+
+InitialIds = Literal["at once", "when waiting"]
+
+_WAITING: Final = 0.02
 
 # Set by the interceptor and read by the handler: gRPC runs both in one task, and building the
 # metadata a second time from the context costs as much as several concerns.
@@ -29,8 +34,10 @@ class Chain(grpc.aio.ServerInterceptor):
         concerns: from the outside in; checked against `podium.interceptors.concern.ORDER`.
         policies: by wire path; a method without one is denied to everybody.
         send_seconds: how long a client may take over one message of a response stream.
-        initial_ids: whether unary calls, too, send their ids as initial metadata at once
-            ("always"), or only streams do ("streams"); trailers carry them in any case.
+        initial_ids: when unary calls send their ids as initial metadata: "at once", before the
+            handler runs, or "when waiting", once it has been working for 20 ms. The latter spares
+            quick calls a write of their own, which costs a fifth of a bare call; their ids come
+            in the trailers, which all calls have. Streams always send them at once.
         clock: monotonic seconds.
 
     Raises:
@@ -43,13 +50,14 @@ class Chain(grpc.aio.ServerInterceptor):
         policies: Mapping[str, MethodPolicy],
         *,
         send_seconds: float = 30.0,
-        initial_ids: Literal["always", "streams"] = "always",
+        initial_ids: InitialIds = "at once",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_order([concern.name for concern in concerns])
         self._concerns = tuple(concerns)
         self._policies = dict(policies)
-        self._unary_ids = initial_ids == "always"
+        self._initial_ids: InitialIds = initial_ids
+        self._sweeping: asyncio.TimerHandle | None = None
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._calls: set[Call] = set()
         self._open = 0
@@ -134,8 +142,14 @@ class Chain(grpc.aio.ServerInterceptor):
     def end(self, call: Call) -> None:
         """Forget a call, and stop its timers."""
         self._calls.discard(call)
-        for timer in call.timers:
-            timer.cancel()
+        call.ids_due = False
+        # The task's context would hold the call, which holds the task: a cycle, and with it
+        # gRPC's native call, that only the garbage collector would free.
+        current_call.set(None)
+        if call.timers:
+            for timer in call.timers:
+                timer.cancel()
+            call.timers = ()  # a cancelled timer keeps its context, and so the call
         if call.method.open:
             self._open -= 1
         if self._waiters and not self.active:
@@ -145,4 +159,26 @@ class Chain(grpc.aio.ServerInterceptor):
 
     def ids_at_once(self, method: Method) -> bool:
         """Return whether a call's ids go out before its handler runs."""
-        return self._unary_ids or method.kind.streams_responses
+        return self._initial_ids == "at once" or method.kind.streams_responses
+
+    def ids_later(self, call: Call) -> None:
+        """Send the call's ids if it is still going on in a moment."""
+        call.ids_due = True
+        # One timer for all calls: a timer each would cost more than it saves.
+        if self._sweeping is None:
+            self._sweeping = call.task.get_loop().call_later(_WAITING, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        oldest = self.clock() - _WAITING
+        again = False
+        for call in self._calls:
+            if not call.ids_due:
+                continue
+            if call.started <= oldest:
+                call.ids_due = False
+                call.ids_sending = asyncio.create_task(send_ids_aside(call))
+            else:
+                again = True
+        if again:
+            self._sweeping = asyncio.get_running_loop().call_later(_WAITING, self._sweep)

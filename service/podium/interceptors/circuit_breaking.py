@@ -31,6 +31,8 @@ class CircuitBreaking:
 
         def admit(call: Call) -> None:
             del call
+            if breakers.all_closed:
+                return
             soonest: float | None = None
             for pattern in patterns:
                 for breaker in breakers.matching(pattern):

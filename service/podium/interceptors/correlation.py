@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from podium import context
@@ -20,25 +21,28 @@ _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII).fullmatch
 class Correlation:
     """Takes the caller's `x-correlation-id` when it is well-formed, else mints one; mints `x-request-id`.
 
+    One that looks like a secret counts as malformed: it would be in every line of the log.
     Both go out in initial metadata and trailers, and into the context variables that logs read.
     """
 
     name = "correlation"
 
-    def __init__(self, ids: Ids | None = None) -> None:
+    def __init__(self, ids: Ids | None = None, *, redact: Callable[[str], str] | None = None) -> None:
         self._ids = ids or Ids()
+        self._redact = redact
 
     def bind(self, method: Method) -> Hooks | None:
         """Serve every method alike."""
         rpc = method.rpc
-        ids = self._ids
+        call_ids = self._ids.call_ids
+        is_good = self._is_good
 
         def admit(call: Call) -> None:
+            correlation_id, request_id = call_ids()
             given = call.metadata.get(CORRELATION_KEY)
             # A hostile value is replaced rather than refused: it is no reason to fail a call.
-            good = isinstance(given, str) and _WELL_FORMED(given) is not None
-            correlation_id = str(given) if good else ids.correlation_id()
-            request_id = ids.request_id()
+            if given is not None and is_good(given):
+                correlation_id = str(given)
             call.correlation_id = correlation_id
             call.request_id = request_id
             call.ids = call.trailers = ((CORRELATION_KEY, correlation_id), (REQUEST_KEY, request_id))
@@ -49,3 +53,8 @@ class Correlation:
             current_call.set(call)
 
         return Hooks(admit=admit)
+
+    def _is_good(self, given: str | bytes) -> bool:
+        if not isinstance(given, str) or _WELL_FORMED(given) is None:
+            return False
+        return self._redact is None or self._redact(given) == given

@@ -12,7 +12,15 @@ from podium.interceptors import status
 from podium.interceptors.call import Call, Metadata, Outcome
 from podium.interceptors.concern import Translate
 
-__all__ = ["GoneError", "absorb_cancellation", "check_ended", "outcome_of", "trailers_of"]
+__all__ = [
+    "GoneError",
+    "absorb_cancellation",
+    "check_ended",
+    "ids_settled",
+    "outcome_of",
+    "send_ids_aside",
+    "trailers_of",
+]
 
 _log = logging.getLogger(__name__)
 _NEAR: Final = 0.005  # seconds before a deadline within which its expiry may be seen
@@ -71,6 +79,20 @@ async def check_ended(call: Call) -> None:
     if call.ended_by is not None:
         await absorb_cancellation(0)
         raise call.ended_by
+
+
+async def send_ids_aside(call: Call) -> None:
+    """Send the ids while the handler works. The call must not end before this has: `ids_settled`."""
+    try:
+        await call.context.send_initial_metadata(call.ids)
+    except grpc.aio.BaseError:
+        _log.debug("the client left, or the handler sent initial metadata of its own")
+
+
+async def ids_settled(call: Call) -> None:
+    """Wait until ids that are being sent are sent: gRPC would otherwise send initial metadata twice."""
+    if call.ids_sending is not None:
+        await asyncio.wait((call.ids_sending,))
 
 
 async def absorb_cancellation(seconds: float) -> None:

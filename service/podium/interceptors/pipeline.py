@@ -27,7 +27,7 @@ import grpc
 from podium.interceptors import status
 from podium.interceptors.call import OK, Call, Method, Outcome
 from podium.interceptors.concern import Hooks
-from podium.interceptors.ending import GoneError, absorb_cancellation, check_ended, outcome_of, trailers_of
+from podium.interceptors.ending import GoneError, absorb_cancellation, check_ended, ids_settled, outcome_of, trailers_of
 from podium.interceptors.streams import Requests, SlowReader
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Pipeline:
     ) -> None:
         self._chain = chain
         self._method = method
+        self._ids_at_once = chain.ids_at_once(method)
         self._streams_requests = method.kind.streams_requests
         self._behaviour = _behaviour(handler, method)
         self._generator = inspect.isasyncgenfunction(self._behaviour)
@@ -88,7 +89,11 @@ class Pipeline:
             request = self._request(call, incoming)
             await self._send_ids(call)
             response = await self._behaviour(request, context)
-            payload = await self._reply(call, response)
+            if call.ended_by is not None:
+                await check_ended(call)
+            if call.ids_sending is not None:
+                await ids_settled(call)
+            payload = self._reply(call, response)
         except BaseException as error:  # noqa: BLE001 - the outermost boundary of a call; `_fail` always raises
             await self._fail(call, error)
         self._succeed(call)
@@ -111,11 +116,15 @@ class Pipeline:
     # --- in ---------------------------------------------------------------------------------
 
     def _admit(self, call: Call) -> Awaitable[None] | None:
-        for admit in self._admits:
-            step = admit(call)
-            if step is not None:
-                return self._admit_rest(call, step)
-            call.admitted += 1
+        passed = 0
+        try:
+            for admit in self._admits:
+                step = admit(call)
+                if step is not None:
+                    return self._admit_rest(call, step)
+                passed += 1
+        finally:
+            call.admitted = passed
         call.context.set_trailing_metadata(call.trailers)
         return None
 
@@ -143,7 +152,8 @@ class Pipeline:
         return message
 
     async def _send_ids(self, call: Call) -> None:
-        if not self._chain.ids_at_once(self._method):
+        if not self._ids_at_once:
+            self._chain.ids_later(call)
             return
         try:
             await call.context.send_initial_metadata(call.ids)
@@ -154,8 +164,7 @@ class Pipeline:
 
     # --- out --------------------------------------------------------------------------------
 
-    async def _reply(self, call: Call, response: Any) -> Any:
-        await check_ended(call)
+    def _reply(self, call: Call, response: Any) -> Any:
         code = call.context.code()
         if code is not None and code is not grpc.StatusCode.OK:
             return b""  # gRPC sends no message with an error
@@ -216,6 +225,7 @@ class Pipeline:
             if not isinstance(error, asyncio.CancelledError):
                 await absorb_cancellation(0)
             call.task.uncancel()
+        await ids_settled(call)
         await self._abort(call, outcome)
         raise error  # not reached: abort raises
 

@@ -48,31 +48,33 @@ class RateLimits:
             raise ValueError("the global limit must be at least 1 a second, or None")
 
 
-class _Pair:
-    """One caller's buckets for one class of method."""
-
-    __slots__ = ("hour", "minute")
-
-    def __init__(self, limits: RateLimits, now: float) -> None:
-        self.minute = TokenBucket(limits.burst, limits.per_minute / 60, now)
-        self.hour = TokenBucket(limits.per_hour, limits.per_hour / 3600, now)
-
-    def figures(self) -> tuple[tuple[str, str], ...]:
-        """Return what callers are told of the tighter bucket; both have just been filled."""
-        minute, hour = self.minute, self.hour
-        bucket = minute if minute.tokens <= hour.tokens else hour
-        return (
-            ("ratelimit-limit", _text(int(bucket.capacity))),
-            ("ratelimit-remaining", _text(int(bucket.tokens))),
-            ("ratelimit-reset", _text(math.ceil((bucket.capacity - bucket.tokens) / bucket.rate))),
-        )
-
-
 _SMALL: Final = tuple(map(str, range(4_096)))
 
 
 def _text(number: int) -> str:
     return _SMALL[number] if number < 4_096 else str(number)
+
+
+class _Pair:
+    """One caller's buckets for one class of method."""
+
+    __slots__ = ("_hour_limit", "_minute_limit", "hour", "minute")
+
+    def __init__(self, limits: RateLimits, now: float) -> None:
+        self.minute = TokenBucket(limits.burst, limits.per_minute / 60, now)
+        self.hour = TokenBucket(limits.per_hour, limits.per_hour / 3600, now)
+        self._minute_limit = ("ratelimit-limit", str(limits.burst))
+        self._hour_limit = ("ratelimit-limit", str(limits.per_hour))
+
+    def figures(self) -> tuple[tuple[str, str], ...]:
+        """Return what callers are told of the tighter bucket; both have just been filled."""
+        bucket, limit = self.minute, self._minute_limit
+        tokens = bucket.tokens
+        if self.hour.tokens < tokens:
+            bucket, limit = self.hour, self._hour_limit
+            tokens = bucket.tokens
+        reset = math.ceil((bucket.capacity - tokens) / bucket.rate)
+        return limit, ("ratelimit-remaining", _text(int(tokens))), ("ratelimit-reset", _text(reset))
 
 
 class RateLimit:

@@ -8,6 +8,8 @@ from typing import BinaryIO, Self
 
 __all__ = ["LineWriter"]
 
+_COALESCE_SECONDS = 0.05
+
 
 class LineWriter:
     """A bounded queue of lines in front of a binary stream.
@@ -26,6 +28,7 @@ class LineWriter:
         self._lines: deque[bytes] = deque()
         self._wake = threading.Event()
         self._closing = False
+        self._ending = threading.Event()
         self._dropped = 0
         self._written = 0
         self._thread = threading.Thread(target=self._work, name="podium-log", daemon=True)
@@ -55,6 +58,7 @@ class LineWriter:
         if self._closing:
             return
         self._closing = True
+        self._ending.set()
         self._wake.set()
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)
@@ -70,6 +74,9 @@ class LineWriter:
     def _work(self) -> None:
         while True:
             self._wake.wait()
+            # Lines come in bursts. Waiting a moment for more costs a reader nothing, while waking
+            # for each line makes the event loop hand over the interpreter at every call.
+            self._ending.wait(_COALESCE_SECONDS)
             self._wake.clear()
             closing = self._closing
             self._drain()

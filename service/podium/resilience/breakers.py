@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import aiobreaker
+from aiobreaker import CircuitBreakerState as BreakerState
 
 from podium.errors import NotFound
 from podium.resilience.breaker import Breaker, BreakerPolicy, BreakerStatus
@@ -28,6 +29,24 @@ class BreakerEvents(Protocol):
     def refused(self, breaker: str) -> None:
         """It refused a call."""
         ...
+
+
+class _Troubled(aiobreaker.CircuitBreakerListener):  # type: ignore[misc]  # the library has no types
+    """Counts the breakers that are not closed."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def state_change(self, breaker: Breaker, old: Any, new: Any) -> None:
+        """Count a change of state."""
+        del old
+        if new.state is BreakerState.CLOSED:
+            self._names.discard(breaker.name)
+        else:
+            self._names.add(breaker.name)
 
 
 class _Relay(aiobreaker.CircuitBreakerListener):  # type: ignore[misc]  # the library has no types
@@ -71,11 +90,17 @@ class Breakers:
         self._overrides = dict(overrides or {})
         self._clock = clock
         self._events = events
-        self._listeners = [*listeners, *([_Relay(events)] if events else [])]
+        self._troubled = _Troubled()
+        self._listeners = [self._troubled, *listeners, *([_Relay(events)] if events else [])]
         self._breakers: dict[str, Breaker] = {}
 
     def __iter__(self) -> Iterator[Breaker]:
         return iter(self._breakers.values())
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether no breaker is open or on trial, which is nearly always."""
+        return not self._troubled
 
     def get(self, name: str) -> Breaker:
         """Return the breaker of a dependency, making it at the first asking."""

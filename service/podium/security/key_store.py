@@ -77,10 +77,13 @@ class KeyStore:
 
         A key that is not known is looked for in the file as it is now, so that a new key works at once.
         """
-        self.refresh()
-        if key_id not in self._keys:
+        if self._monotonic() >= self._next_look:
             self.refresh(force=True)
-        return self._keys.get(key_id)
+        key = self._keys.get(key_id)
+        if key is None:
+            self.refresh(force=True)
+            key = self._keys.get(key_id)
+        return key
 
     @property
     def empty(self) -> bool:

@@ -85,6 +85,11 @@ class ServerSettings(Group):
         default=300.0,
         description="How long calls of an aged connection may go on, in seconds; longer than the longest stream.",
     )
+    scheduling: Literal["batch", "default"] = Field(
+        default="batch",
+        description="How the kernel schedules the server (Linux): batch takes about a fifth less CPU a call on a busy"
+        " core, default may answer a little sooner beside other busy processes.",
+    )
     reflection: bool = Field(default=True, description="Whether the server describes its services to grpcurl and such.")
     tls_cert_file: Folder | None = Field(
         default=None, description="PEM file with the server's certificate chain.", examples=["/etc/podium/tls/tls.crt"]

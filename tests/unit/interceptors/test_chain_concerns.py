@@ -39,6 +39,14 @@ class TestCorrelation:
             assert call.correlation_id.startswith("exec_")
         assert len(good.request_id) == 30
 
+    def test_an_id_that_looks_like_a_secret_is_replaced(self) -> None:
+        """It would be in every line of the log."""
+        concern = Correlation(redact=lambda text: "***" if text.startswith("ghp_") else text)
+        for given, kept in (("ghp_abcdef", False), ("mine", True)):
+            call = make_call(metadata={"x-correlation-id": given})
+            admit(concern, call)
+            assert (call.correlation_id == given) == kept
+
     def test_sets_trailers_and_context(self) -> None:
         call = make_call(metadata={"x-correlation-id": "mine"})
         admit(Correlation(), call)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import grpc
+import orjson
 import pytest
 from chain_doubles import PATH, Clock, Log, hooks_of, make_call, make_method
 from prometheus_client import CollectorRegistry, generate_latest
@@ -71,6 +72,23 @@ class TestAccessLog:
         access = AccessLog(logger=log, redact=lambda text: text.replace("sesame", "***"))
         report(Reporting(access), make_call(), Outcome(code, "WHY", "for sesame"))
         assert [(line[0], line[2]["reason"], line[2]["detail"]) for line in log.lines] == [(level, "WHY", "for ***")]
+
+    def test_finished_lines_have_the_shape_of_every_line(self) -> None:
+        """What goes past the logger looks as if it had gone through it."""
+        lines: list[bytes] = []
+        access = AccessLog(write=lines.append, linger=0, now=lambda: 1_790_000_000.25)
+        concern = Reporting(access, clock=Clock(1_000.5))
+        report(concern, make_call(correlation_id="c", request_id="r", received=1, sent=1), OK)
+        report(concern, make_call(), Outcome(Code.UNAVAILABLE, "DRAINING", 'a "quoted" text'))
+        first, second = map(orjson.loads, lines)
+        assert first == {
+            "timestamp": "2026-09-21T14:13:20.250000Z", "level": "INFO", "logger": "podium.access", "message": "call",
+            "correlation_id": "c", "request_id": "r", "rpc": RPC, "user_id": "", "duration_ms": 500.0, "status": "OK",
+            "context": {"kind": "unary_unary", "peer": "ipv4:127.0.0.1:5000", "received": 1, "sent": 1},
+        }  # fmt: skip
+        assert list(first)[:4] == ["timestamp", "level", "logger", "message"]
+        assert (second["level"], second["status"]) == ("WARNING", "UNAVAILABLE")
+        assert (second["context"]["reason"], second["context"]["detail"]) == ("DRAINING", 'a "quoted" text')
 
     async def test_good_calls_wait_a_moment_and_keep_their_order(self) -> None:
         log = Log()

@@ -77,6 +77,16 @@ def test_call_ids_have_prefixes_and_share_the_counter() -> None:
     assert ids.correlation_id()[5:] != ids.request_id()[4:]
 
 
+def test_the_two_ids_of_a_call_differ_and_grow() -> None:
+    """Made together, they are as unique as made apart, also when the counter's lower half runs over."""
+    ids = Ids(clock=Nanos())
+    ids._counter = (1 << 20) - 5
+    pairs = [ids.call_ids() for _ in range(10)]
+    assert all(first.startswith("exec_") and second.startswith("req_") for first, second in pairs)
+    rests = [text.partition("_")[2] for pair in pairs for text in reversed(pair)]
+    assert rests == sorted(set(rests))
+
+
 def test_the_counters_upper_half_moves() -> None:
     """After a million ids in one millisecond they still differ and grow."""
     ids = Ids(clock=Nanos())
