@@ -182,9 +182,10 @@ def _with_answer(origin: str, answer: str | None, arguments: ArgumentsModel) -> 
     schema = arguments.output_schema
     if answer is None:
         return schema
-    known = {*(schema or {}).get("properties", {}), *arguments.schema.get("properties", {})}
-    unknown = sorted(set(_FIELD.findall(answer)) - known)
-    if unknown:
+    fields = (schema or {}).get("properties")
+    unknown = sorted(set(_FIELD.findall(answer)) - {*(fields or {}), *arguments.schema.get("properties", {})})
+    # A plain `dict` may hold any field; only a result whose fields are known can be held to them.
+    if unknown and fields is not None:
         raise ToolDefinitionError(
             f"{origin}: answer= speaks of {', '.join(unknown)}, which is neither a field of the result nor an argument"
         )

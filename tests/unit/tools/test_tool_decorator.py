@@ -168,6 +168,14 @@ class TestAnswer:
         assert schema["x-podium-answer"] == "{name} is {age}."
         assert "age" in schema["properties"]
 
+    def test_may_speak_of_anything_where_the_fields_are_not_known(self) -> None:
+        @tool(answer="Order {order_id} is {status}.")
+        def order(order_id: int) -> dict[str, Any]:
+            """Look up an order."""
+            return {"status": "shipped"}
+
+        assert (spec_of(order).output_schema or {})["x-podium-answer"] == "Order {order_id} is {status}."
+
     def test_may_not_speak_of_what_there_is_not(self) -> None:
         with pytest.raises(ToolDefinitionError, match="answer= speaks of aeg, which is neither a field"):
 
