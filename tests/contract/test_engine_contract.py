@@ -120,6 +120,7 @@ async def test_abort_ends_the_generation_as_cancelled(engine: Engine) -> None:
 
 async def test_abort_of_an_unknown_id_is_harmless(engine: Engine) -> None:
     await engine.abort("never")
+    assert await engine.probe(), "the engine goes on"
 
 
 async def test_output_is_cut_where_the_context_ends(engine: Engine) -> None:

@@ -68,8 +68,10 @@ def test_a_secret_in_any_text_is_masked(before: str, shape: str, body: str, afte
        | st.dictionaries(TEXT, inner, max_size=4), max_leaves=20))  # fmt: skip
 def test_any_value_can_be_masked(value: object) -> None:
     masker = Masker()
-    masker.mask_value(value)
-    masker(None, "info", {"message": "token", "value": value})
+    masked = masker.mask_value(value)
+    assert masker.mask_value(masked) == masked
+    event = masker(None, "info", {"message": "token", "value": value})
+    assert set(event) == {"message", "value"}
 
 
 @settings(max_examples=300, deadline=None)

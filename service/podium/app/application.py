@@ -169,7 +169,14 @@ class Application:
             )
         )
         executor = GuardedExecutor(local, breakers)
-        self.models, self.embedded = await build_models(settings, registry, breakers, stack, self._host_changed)
+        self.models, self.embedded = await build_models(
+            settings,
+            registry,
+            breakers,
+            stack,
+            on_change=self._host_changed,
+            first_output=self._metrics.models.first_token,
+        )
         self._metrics.models.declare(settings.models)
         gate = CallGate(concurrency_limits(settings))
         orchestrator = await stack.enter_async_context(

@@ -31,7 +31,9 @@ async def build_models(
     registry: ToolRegistry,
     breakers: Breakers,
     stack: AsyncExitStack,
+    *,
     on_change: Callable[[EmbeddedModel], None],
+    first_output: Callable[[str, float], None],
 ) -> tuple[ConfiguredModels, Mapping[str, EmbeddedModel]]:
     """Build every configured model; return all of them, and those that have hosts of ours.
 
@@ -52,7 +54,7 @@ async def build_models(
                 model = ScriptedModel(name, load_script_file(table.file))
             except ValueError as error:
                 raise FailedPrecondition(f"models.{name}: {error}") from error
-        models[name] = GuardedModel(model, breakers)
+        models[name] = GuardedModel(model, breakers, first_output=first_output)
     return ConfiguredModels(models, default=settings.default_model or next(iter(models))), hosted
 
 

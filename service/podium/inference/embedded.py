@@ -22,6 +22,7 @@ from podium.orchestration.tool import ToolSpec
 __all__ = ["EmbeddedModel"]
 
 _log = logging.getLogger(__name__)
+_AFTER_A_FAULT_SECONDS = 10.0
 
 
 class EmbeddedModel:
@@ -151,6 +152,9 @@ class EmbeddedModel:
                 # the moment, and a later look will do.
                 _log.warning("the model could not be made ready", extra={"model": self.name, "why": error.message})
                 await self._look_again()
+            except Exception:  # noqa: BLE001  this task must outlive any fault, or the model is never ready again
+                _log.exception("the model could not be made ready", extra={"model": self.name})
+                await self._look_again(_AFTER_A_FAULT_SECONDS)
 
     async def _get_ready(self, engine: TrtllmEngine) -> None:
         if self._model is None:

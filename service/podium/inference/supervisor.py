@@ -178,15 +178,14 @@ class EngineHostSupervisor:
         Raises:
             Unavailable: it cannot within `timeout` seconds, or keeps failing; says why.
         """
-        try:
+        # Running out of time is reported below, with what is known.
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while self._status.state is not HostState.READY:
                     if self._status.state in (HostState.FAILED, HostState.STOPPED):
                         break
                     self._changed.clear()
                     await self._changed.wait()
-        except TimeoutError:
-            pass  # Reported below with what is known.
         if self._status.state is not HostState.READY:
             reason = self._status.last_error or "it is still loading the model"
             raise Unavailable(f"The engine host is not ready: {reason}.", reason="MODEL_NOT_READY", retry_after=1.0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from podium.errors import Cancelled, CircuitOpen, Unavailable
@@ -24,11 +25,23 @@ class GuardedModel:
     """A `ChatModel` that is not asked while it fails repeatedly. Its breaker is `model:NAME`.
 
     A model that is still loading says so itself; that is no failure, and opens nothing.
+
+    Args:
+        model: the model.
+        breakers: where its breaker is kept.
+        first_output: told the model's name and the seconds to a turn's first event.
     """
 
-    def __init__(self, model: ChatModel, breakers: Breakers) -> None:
+    def __init__(
+        self,
+        model: ChatModel,
+        breakers: Breakers,
+        *,
+        first_output: Callable[[str, float], None] = lambda _name, _seconds: None,
+    ) -> None:
         self.name = model.name
         self._model = model
+        self._first_output = first_output
         self._breaker: Breaker = breakers.get(f"model:{model.name}")
 
     async def info(self) -> ModelInfo:
@@ -41,12 +54,17 @@ class GuardedModel:
         Raises:
             CircuitOpen: the model has failed repeatedly and is not asked for now.
         """
+        began = time.monotonic()
+        silent = True
         try:
             async with self._breaker.guard() as guard:
                 try:
                     async with aclosing(self._model.stream(request)) as events:  # type: ignore[type-var]
                         async for event in events:
                             guard.started()
+                            if silent:
+                                silent = False
+                                self._first_output(self.name, time.monotonic() - began)
                             yield event
                 except Unavailable as error:
                     if error.reason == "MODEL_NOT_READY":
@@ -57,7 +75,10 @@ class GuardedModel:
 
 
 class GuardedExecutor:
-    """A `ToolExecutor` that does not start a tool that fails repeatedly. Breakers are `tool:NAME`."""
+    """A `ToolExecutor` that does not start a tool that fails repeatedly. Breakers are `tool:NAME`.
+
+    The breaker's time limit of a call holds for tools too, also for those that allow themselves more.
+    """
 
     def __init__(self, executor: ToolExecutor, breakers: Breakers) -> None:
         self._executor = executor
@@ -65,12 +86,21 @@ class GuardedExecutor:
 
     async def invoke(self, invocation: ToolInvocation) -> ToolResult:
         """Run one call; see `ToolExecutor.invoke`. Fails as UNAVAILABLE while the tool's breaker is open."""
+        breaker = self._breakers.get(f"tool:{invocation.tool}")
         try:
-            permit = self._breakers.get(f"tool:{invocation.tool}").acquire()
+            permit = breaker.acquire()
         except CircuitOpen as error:
             raise ToolFailure(ToolFailureCode.UNAVAILABLE, error.message, retryable=True) from error
+        time_limit = asyncio.timeout(breaker.policy.call_seconds)
         try:
-            result = await self._executor.invoke(invocation)
+            async with time_limit:
+                result = await self._executor.invoke(invocation)
+        except TimeoutError as error:
+            permit.settle(error)
+            if not time_limit.expired():
+                raise
+            message = f"{invocation.tool} did not end within {breaker.policy.call_seconds:g} s, the limit of any call"
+            raise ToolFailure(ToolFailureCode.TIMEOUT, message) from error
         except ToolFailure as failure:
             permit.settle(failure if failure.code in _ILL else _NEUTRAL)
             raise

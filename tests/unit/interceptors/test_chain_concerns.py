@@ -140,6 +140,7 @@ class TestLoadShedding:
         concern = LoadShedding(limits={MethodClass.READ: 1, MethodClass.RUN: 1})
         admit(concern, make_call())
         admit(concern, make_call(make_method(MethodPolicy("run", MethodClass.RUN))))
+        assert (concern.active(MethodClass.READ), concern.active(MethodClass.RUN)) == (1, 1)
 
     def test_draining(self) -> None:
         drain = Drain(retry_after=3.0)
@@ -177,6 +178,7 @@ class TestCircuitBreaking:
         method = make_method(MethodPolicy("run", MethodClass.RUN, 60.0, ("model:a",)))
         for _ in range(10):  # more than half-open would let pass
             admit(CircuitBreaking(breakers), make_call(method))
+        assert breakers.get("model:a").status().retry_after == 0
 
     def test_methods_without_dependencies_cost_nothing(self) -> None:
         assert CircuitBreaking(Breakers()).bind(make_method(READ)) is None

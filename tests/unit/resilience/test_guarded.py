@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -130,3 +131,41 @@ async def test_only_ill_tools_are_left_alone(code: ToolFailureCode, calls: int) 
     if calls == 3:
         assert failed.value.code is ToolFailureCode.UNAVAILABLE
         assert failed.value.retryable
+
+
+async def test_the_breakers_time_limit_holds_for_every_tool() -> None:
+    """A tool that allows itself more than the limit of any call is ended at it, and that counts as a failure."""
+    ended = asyncio.Event()
+
+    class Endless:
+        async def invoke(self, invocation: ToolInvocation) -> ToolResult:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+            raise AssertionError
+
+    breakers = Breakers(BreakerPolicy(failures=1, recovery_seconds=10, call_seconds=0.01))
+    with pytest.raises(ToolFailure) as late:
+        await GuardedExecutor(Endless(), breakers).invoke(INVOCATION)
+    assert late.value.code is ToolFailureCode.TIMEOUT
+    assert ended.is_set()
+    assert breakers.get("tool:t").status().state == "open"
+
+
+async def test_first_output_is_timed_once_a_turn() -> None:
+    """The first event of a turn, and no other, is told with its time."""
+
+    async def stream(_: ChatRequest) -> AsyncIterator[ChatEvent]:
+        yield TextDelta("a")
+        yield TextDelta("b")
+
+    told: list[tuple[str, float]] = []
+    breakers, _ = make_breakers()
+    model = GuardedModel(
+        FunctionModel(stream, name="m"), breakers, first_output=lambda name, seconds: told.append((name, seconds))
+    )
+    await take(model)
+    ((name, seconds),) = told
+    assert name == "m"
+    assert seconds >= 0

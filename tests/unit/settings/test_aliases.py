@@ -202,7 +202,7 @@ def test_contradicting_names_refuse_the_start(one: dict[str, str], other: dict[s
     ],
 )
 def test_names_that_agree_are_fine(agreeing: dict[str, str]) -> None:
-    load_settings(environ=agreeing)
+    assert load_settings(environ=agreeing).settings
 
 
 @pytest.mark.parametrize(

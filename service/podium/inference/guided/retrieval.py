@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from podium.inference.guided.lexicon import LIGHT_WORDS, word_list
-from podium.inference.guided.utterance import Utterance, stem
+from podium.inference.guided.utterance import stem
 from podium.inference.guided.vectors import WordVectors
 
 __all__ = ["Document", "RetrievalIndex"]
@@ -187,8 +187,3 @@ class RetrievalIndex:
             related = max(self._related_stems(token), key=lambda pair: pair[1], default=None)
             result.append(related[0] if related is not None and related[1] >= 0.55 else token)
         return result
-
-
-def content_words(clause: Utterance) -> list[str]:
-    """Return the words of a clause that stand outside typed spans."""
-    return [token.text for token in clause.tokens if not token.is_span]
