@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -140,7 +141,9 @@ def draw(figures: dict[str, Any]) -> None:
 
 def main() -> None:
     command = [sys.executable, "-m", "bench.embedded_server"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    environment = {**os.environ, "GRPC_EXPERIMENTS": "-event_engine_listener"}  # as `podium serve` sets it
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as server:
         assert server.stdout is not None
         where = json.loads(server.stdout.readline())
         figures = asyncio.run(measure(where["address"], where["engine"], server))

@@ -276,11 +276,11 @@ async def test_handlers_trailers_are_kept() -> None:
         assert trailers["x-request-id"].startswith("req_")
 
 
-class TestIdsWhenWaiting:
-    """The other way with initial metadata: only calls that take a moment send it ahead."""
+class TestInitialIds:
+    """Who gets ids ahead of the reply: callers who correlate, streams, and calls that take a moment."""
 
     async def test_quick_calls_have_their_ids_in_the_trailers(self) -> None:
-        async with serving(initial_ids="when waiting") as running:
+        async with serving() as running:
             call = running.method("UnaryUnary")(b"x")
             assert await call == b"x"
             assert "x-request-id" not in dict(await call.initial_metadata())
@@ -288,6 +288,20 @@ class TestIdsWhenWaiting:
             stream = running.method("UnaryStream")(b"1")
             assert [message async for message in stream] == [b"0"]
             assert "x-request-id" in dict(await stream.initial_metadata())
+
+    @pytest.mark.parametrize("given", ["mine:1", "not well-formed"])
+    async def test_callers_who_correlate_get_them_ahead(self, given: str) -> None:
+        async with serving() as running:
+            call = running.method("UnaryUnary")(b"x", metadata=(("x-correlation-id", given),))
+            assert await call == b"x"
+            assert dict(await call.initial_metadata()).items() <= dict(await call.trailing_metadata()).items()
+            assert "x-request-id" in dict(await call.initial_metadata())
+
+    async def test_always_is_a_choice(self) -> None:
+        async with serving(initial_ids="always") as running:
+            call = running.method("UnaryUnary")(b"x")
+            assert await call == b"x"
+            assert "x-request-id" in dict(await call.initial_metadata())
 
     @pytest.mark.parametrize("end", ["reply", "error", "cancel"])
     async def test_calls_that_take_longer_tell_them_meanwhile(self, end: str) -> None:
@@ -300,7 +314,7 @@ class TestIdsWhenWaiting:
                 raise ValueError
             return b"done"
 
-        async with serving({"UnaryUnary": handler}, initial_ids="when waiting") as running:
+        async with serving({"UnaryUnary": handler}) as running:
             call = running.channel.unary_stream(f"/{SERVICE}/UnaryUnary")(b"x")
             early = dict(await call.initial_metadata())  # while the handler is still at work
             if end == "cancel":

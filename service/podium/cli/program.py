@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -39,3 +40,6 @@ def program(
 ) -> None:
     """Podium plans, runs and streams the tool calls behind a plain-language request."""
     show_traceback.set(traceback)
+    # gRPC writes to standard error by itself, such as a line for each connection that a server ends, and
+    # reads this when it is imported, which is later.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

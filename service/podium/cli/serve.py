@@ -31,6 +31,7 @@ def serve(
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C; then finish what is in progress (a second signal cuts that short)."""
     with reported():
+        from podium.resilience.scheduling import listen_with_poller
         from podium.settings import load_settings
 
         flags = {
@@ -39,7 +40,9 @@ def serve(
             "storage.data_dir": data_dir,
         }
         loaded = load_settings(config=config, flags=flags)
-        from podium.app import run_server
+        if loaded.settings.server.listener == "poller":
+            listen_with_poller()
+        from podium.app import run_server  # with it comes gRPC, so not sooner
 
         code = run_server(loaded, started=_announce)
     raise typer.Exit(code)

@@ -134,7 +134,7 @@ class Call:
         task: the one the handler runs in.
         deadline: when the call must end, in the loop's time; None for never.
         trailers: sent with the status; add with `add_trailer`.
-        ids: the pairs that also go out as initial metadata.
+        ids: the pairs that may also go out as initial metadata.
         received, sent: messages so far.
         first_sent: when the first message of a response stream was sent, or None.
         writing_since: when the write in progress began, by the chain's clock, or None.

@@ -18,7 +18,7 @@ from podium.interceptors.pipeline import Pipeline
 
 __all__ = ["Chain", "InitialIds"]
 
-InitialIds = Literal["at once", "when waiting"]
+InitialIds = Literal["always", "on demand"]
 
 _WAITING: Final = 0.02
 
@@ -34,10 +34,11 @@ class Chain(grpc.aio.ServerInterceptor):
         concerns: from the outside in; checked against `podium.interceptors.concern.ORDER`.
         policies: by wire path; a method without one is denied to everybody.
         send_seconds: how long a client may take over one message of a response stream.
-        initial_ids: when unary calls send their ids as initial metadata: "at once", before the
-            handler runs, or "when waiting", once it has been working for 20 ms. The latter spares
-            quick calls a write of their own, which costs a fifth of a bare call; their ids come
-            in the trailers, which all calls have. Streams always send them at once.
+        initial_ids: which calls send their ids as initial metadata too, before the handler runs;
+            in the trailers all have them. "always": all. "on demand": streams, and calls that came
+            with an `x-correlation-id`; others once their handler has been working for 20 ms. That
+            spares quick calls of callers who do not correlate a write of its own, which costs a
+            seventh of a bare call (docs/decisions/0006).
         clock: monotonic seconds.
 
     Raises:
@@ -50,7 +51,7 @@ class Chain(grpc.aio.ServerInterceptor):
         policies: Mapping[str, MethodPolicy],
         *,
         send_seconds: float = 30.0,
-        initial_ids: InitialIds = "at once",
+        initial_ids: InitialIds = "on demand",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_order([concern.name for concern in concerns])
@@ -158,8 +159,8 @@ class Chain(grpc.aio.ServerInterceptor):
                     waiter.set_result(None)
 
     def ids_at_once(self, method: Method) -> bool:
-        """Return whether a call's ids go out before its handler runs."""
-        return self._initial_ids == "at once" or method.kind.streams_responses
+        """Return whether the ids of all calls of a method go out before their handlers run."""
+        return self._initial_ids == "always" or method.kind.streams_responses
 
     def ids_later(self, call: Call) -> None:
         """Send the call's ids if it is still going on in a moment."""

@@ -22,7 +22,8 @@ class Correlation:
     """Takes the caller's `x-correlation-id` when it is well-formed, else mints one; mints `x-request-id`.
 
     One that looks like a secret counts as malformed: it would be in every line of the log.
-    Both go out in initial metadata and trailers, and into the context variables that logs read.
+    Both go out in the trailers, in initial metadata as the chain's `initial_ids` says, and into the
+    context variables that logs read.
     """
 
     name = "correlation"

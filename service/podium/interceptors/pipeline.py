@@ -27,6 +27,7 @@ import grpc
 from podium.interceptors import status
 from podium.interceptors.call import OK, Call, Method, Outcome
 from podium.interceptors.concern import Hooks
+from podium.interceptors.correlation import CORRELATION_KEY
 from podium.interceptors.ending import GoneError, absorb_cancellation, check_ended, ids_settled, outcome_of, trailers_of
 from podium.interceptors.streams import Requests, SlowReader
 
@@ -152,7 +153,7 @@ class Pipeline:
         return message
 
     async def _send_ids(self, call: Call) -> None:
-        if not self._ids_at_once:
+        if not self._ids_at_once and CORRELATION_KEY not in call.metadata:
             self._chain.ids_later(call)
             return
         try:

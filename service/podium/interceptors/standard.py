@@ -44,7 +44,7 @@ def standard_chain(
     active_limits: Mapping[MethodClass, int] = DEFAULT_LIMITS,
     max_seconds: float = 60.0,
     send_seconds: float = 30.0,
-    initial_ids: InitialIds = "at once",
+    initial_ids: InitialIds = "on demand",
     redact: Callable[[str], str] = _unchanged,
     ids: Ids | None = None,
     write_line: Callable[[bytes], None] | None = None,

@@ -1,20 +1,27 @@
-"""How the kernel schedules the process: for many calls a second rather than for each wake-up.
+"""How the process spends a core on many calls: scheduled in batches, and with few hand-overs inside gRPC.
 
-gRPC hands every event from thread to thread. By default each hand-over may at once displace the
-thread that makes it, so on a busy core a call costs some fifteen changes of thread. As a batch
-process the threads finish what they are at first, and events arrive several at a time: measured
-on one core, a bare grpc.aio server then takes a fifth less CPU a call.
+By default gRPC hands every event from thread to thread, and the kernel lets each hand-over at once
+displace the thread that makes it, so on a busy core a call costs some fifteen changes of thread.
+Two choices, both made before gRPC is even imported, make them fewer (docs/decisions/0006 has the
+figures):
 
-Its price: on cores shared with other busy processes this one may wait for them a little longer,
-a time slice at most. Only Linux has it; it needs no privilege.
+- as a batch process (Linux; needs no privilege) the threads finish what they are at first, and
+  events arrive several at a time. Its price: beside other busy processes this one may wait a
+  little longer, a time slice at most;
+- gRPC's poller, which waits for completions, also reads the server's sockets itself, instead of the
+  event engine's pool of threads. That was the only way of grpcio for most of its life.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Final
 
-__all__ = ["prefer_throughput"]
+__all__ = ["listen_with_poller", "prefer_throughput"]
+
+_EXPERIMENTS: Final = "GRPC_EXPERIMENTS"
+_LISTENER: Final = "event_engine_listener"
 
 
 def prefer_throughput() -> bool:
@@ -28,4 +35,18 @@ def prefer_throughput() -> bool:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     except OSError:
         return False  # a sandbox that forbids it: everything works, a little slower
+    return True
+
+
+def listen_with_poller() -> bool:
+    """Let gRPC's poller read the sockets of the servers of this process. Call it before `import grpc`.
+
+    gRPC reads `GRPC_EXPERIMENTS` once, when it is imported; a release that no longer knows the name
+    goes its own way. Returns False, and changes nothing, when the operator has decided about it in
+    that variable, or when it is too late.
+    """
+    given = [name for name in os.environ.get(_EXPERIMENTS, "").split(",") if name]
+    if "grpc" in sys.modules or any(name.lstrip("-") == _LISTENER for name in given):
+        return False
+    os.environ[_EXPERIMENTS] = ",".join([*given, f"-{_LISTENER}"])
     return True

@@ -29,8 +29,9 @@ class OrchestratorServiceStub:
     """Runs requests: a model plans the tool calls, they run in parallel, and the results become an answer.
 
     Metadata of every call: `authorization: Bearer KEY` or `x-api-key`, where keys are required;
-    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in initial metadata and
-    trailers. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
+    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in the trailers, and in
+    initial metadata for streams, for callers who sent an `x-correlation-id`, and for calls that take
+    longer than 20 ms. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
     """
 
     def __init__(self, channel):
@@ -70,8 +71,9 @@ class OrchestratorServiceServicer:
     """Runs requests: a model plans the tool calls, they run in parallel, and the results become an answer.
 
     Metadata of every call: `authorization: Bearer KEY` or `x-api-key`, where keys are required;
-    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in initial metadata and
-    trailers. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
+    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in the trailers, and in
+    initial metadata for streams, for callers who sent an `x-correlation-id`, and for calls that take
+    longer than 20 ms. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
     """
 
     def Execute(self, request, context):
@@ -152,8 +154,9 @@ class OrchestratorService:
     """Runs requests: a model plans the tool calls, they run in parallel, and the results become an answer.
 
     Metadata of every call: `authorization: Bearer KEY` or `x-api-key`, where keys are required;
-    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in initial metadata and
-    trailers. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
+    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in the trailers, and in
+    initial metadata for streams, for callers who sent an `x-correlation-id`, and for calls that take
+    longer than 20 ms. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
     """
 
     @staticmethod

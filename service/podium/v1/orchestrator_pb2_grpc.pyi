@@ -30,8 +30,9 @@ class OrchestratorServiceStub:
     """Runs requests: a model plans the tool calls, they run in parallel, and the results become an answer.
 
     Metadata of every call: `authorization: Bearer KEY` or `x-api-key`, where keys are required;
-    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in initial metadata and
-    trailers. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
+    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in the trailers, and in
+    initial metadata for streams, for callers who sent an `x-correlation-id`, and for calls that take
+    longer than 20 ms. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
     """
 
     @_typing.overload
@@ -59,8 +60,9 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Runs requests: a model plans the tool calls, they run in parallel, and the results become an answer.
 
     Metadata of every call: `authorization: Bearer KEY` or `x-api-key`, where keys are required;
-    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in initial metadata and
-    trailers. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
+    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in the trailers, and in
+    initial metadata for streams, for callers who sent an `x-correlation-id`, and for calls that take
+    longer than 20 ms. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -84,8 +86,9 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs requests: a model plans the tool calls, they run in parallel, and the results become an answer.
 
     Metadata of every call: `authorization: Bearer KEY` or `x-api-key`, where keys are required;
-    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in initial metadata and
-    trailers. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
+    `x-correlation-id`, echoed or minted, and a fresh `x-request-id`, both in the trailers, and in
+    initial metadata for streams, for callers who sent an `x-correlation-id`, and for calls that take
+    longer than 20 ms. Errors are `google.rpc.Status` with one `ErrorInfo` (see `ErrorReason`).
     """
 
     @_abc_1.abstractmethod

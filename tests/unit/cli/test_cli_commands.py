@@ -331,3 +331,13 @@ def test_the_base_install_says_which_extra_the_command_line_needs() -> None:
     assert done.returncode == 2
     assert "pip install 'podium[server]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "ERROR"), ("DEBUG", "DEBUG")])
+def test_grpc_is_quiet_unless_asked(monkeypatch: pytest.MonkeyPatch, given: str | None, kept: str) -> None:
+    """gRPC would write lines of its own between ours."""
+    monkeypatch.setenv("GRPC_VERBOSITY", given or "")  # so that it is put back
+    if given is None:
+        monkeypatch.delenv("GRPC_VERBOSITY")
+    assert CliRunner().invoke(app, ["version"]).exit_code == 0
+    assert os.environ["GRPC_VERBOSITY"] == kept
