@@ -10,7 +10,7 @@ from typing import Any
 
 from podium.errors import NotFound
 from podium.inference.scripted import ScriptedModel, ScriptFile
-from podium.orchestration.chat import ChatEvent, ChatModel, ChatRequest, ModelInfo
+from podium.orchestration.chat import ChatEvent, ChatModel, ChatRequest, ModelInfo, TokenCount
 from podium.orchestration.limits import CallGate, ConcurrencyLimits
 from podium.orchestration.orchestrator import Orchestrator, OrchestratorLimits
 from podium.orchestration.tool import ToolInvocation, ToolResult, ToolSpec
@@ -77,6 +77,9 @@ class FunctionModel:
 
     async def info(self) -> ModelInfo:
         return ModelInfo(name=self.name, kind="scripted", ready=True)
+
+    async def count_tokens(self, request: ChatRequest) -> TokenCount:
+        return TokenCount(len(request.messages), exact=False)
 
     def stream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         self.requests.append(request)

@@ -16,7 +16,7 @@ from podium.inference.engine_client import TrtllmEngine
 from podium.inference.guided import GuidedChatModel
 from podium.inference.supervisor import EngineHostSupervisor, HostState, HostStatus, SupervisorTimings
 from podium.inference.word_vectors import word_vectors
-from podium.orchestration.chat import ChatEvent, ChatRequest, ModelInfo
+from podium.orchestration.chat import ChatEvent, ChatRequest, ModelInfo, TokenCount
 from podium.orchestration.tool import ToolSpec
 
 __all__ = ["EmbeddedModel"]
@@ -113,17 +113,26 @@ class EmbeddedModel:
             json_schema=True,
         )
 
+    async def count_tokens(self, request: ChatRequest) -> TokenCount:
+        """Count a prompt's tokens with the model's tokenizer, once the host has handed it out."""
+        if self._model is None:
+            raise self._not_ready()
+        return await self._model.count_tokens(request)
+
     async def stream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         """Stream one turn; see `ChatModel.stream`."""
         if self._model is None or not self.ready:
-            raise Unavailable(
-                f"model {self.name!r} is not ready: {self.why_not_ready()}; try again shortly",
-                reason="MODEL_NOT_READY",
-                retry_after=1.0,
-            )
+            raise self._not_ready()
         async with aclosing(self._model.stream(request)) as events:  # type: ignore[type-var]
             async for event in events:
                 yield event
+
+    def _not_ready(self) -> Unavailable:
+        return Unavailable(
+            f"model {self.name!r} is not ready: {self.why_not_ready()}; try again shortly",
+            reason="MODEL_NOT_READY",
+            retry_after=1.0,
+        )
 
     def why_not_ready(self) -> str:
         """Return what keeps the model from taking turns, for people."""

@@ -30,6 +30,7 @@ class GuideKind(StrEnum):
     JSON_SCHEMA = "json_schema"
     REGEX = "regex"
     EBNF = "ebnf"
+    STRUCTURAL_TAG = "structural_tag"
 
 
 class FinishReason(StrEnum):
@@ -59,14 +60,24 @@ class Sampling:
     top_k: int | None = None
     seed: int | None = None
     repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    min_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRequest:
     """One generation.
 
-    `request_id` is unique among requests in flight. `max_tokens` counts generated tokens only
-    and is always sent. `stop_token_ids` end the output and are not part of it.
+    Engines match stops by token id only: stop texts are the caller's to find.
+
+    Attributes:
+        request_id: unique among requests in flight.
+        max_tokens: counts generated tokens only and is always sent.
+        stop_token_ids: end the output and are not part of it, unless `include_stop_token`.
+        cache_salt: cached prefixes are shared only between requests with the same one.
+        priority: 0 to 1, for engines that queue by it; a hint.
+        retain_seconds: how long the prompt's cache is worth keeping; a hint.
     """
 
     request_id: str
@@ -75,7 +86,11 @@ class EngineRequest:
     sampling: Sampling = Sampling()
     guide: Guide | None = None
     stop_token_ids: Sequence[int] = ()
+    include_stop_token: bool = False
     ignore_eos: bool = False
+    cache_salt: str = ""
+    priority: float | None = None
+    retain_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +104,15 @@ class TokenDelta:
 class TokensFinished:
     """The last item of every generation that did not raise.
 
-    `cached_tokens` of the prompt came from the prefix cache.
+    `cached_tokens` of the prompt came from the prefix cache. `stop_token_id` is the stop that
+    ended the output, where the engine tells.
     """
 
     reason: FinishReason
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    stop_token_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

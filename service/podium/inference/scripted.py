@@ -38,6 +38,7 @@ from podium.orchestration.chat import (
     ChatRequest,
     ModelInfo,
     TextDelta,
+    TokenCount,
     ToolCallSealed,
     ToolMessage,
     TurnFinished,
@@ -119,6 +120,10 @@ class ScriptedModel:
     async def info(self) -> ModelInfo:
         """Describe the model; it is always ready."""
         return ModelInfo(name=self.name, kind="scripted", ready=True)
+
+    async def count_tokens(self, request: ChatRequest) -> TokenCount:
+        """Count words, which is what its usage counts."""
+        return TokenCount(_words(request), exact=True)
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         """Play the turn that the request calls for; a script that is played out answers with no text.

@@ -16,11 +16,15 @@ __all__ = [
     "ChatModel",
     "ChatRequest",
     "Message",
+    "ModelAttempt",
     "ModelCatalog",
     "ModelInfo",
+    "ReasoningDelta",
     "SystemMessage",
     "TextDelta",
+    "TokenCount",
     "ToolCallSealed",
+    "ToolChoice",
     "ToolMessage",
     "TurnFinishReason",
     "TurnFinished",
@@ -61,11 +65,12 @@ class UserMessage:
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """A call that the model asked for."""
+    """A call that the model asked for. `provider_id` is the id that the model itself gave it, or ""."""
 
     call_id: str
     tool: str
     arguments_json: bytes
+    provider_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +83,39 @@ class AssistantMessage:
 
 @dataclass(frozen=True, slots=True)
 class ToolMessage:
-    """The result of one call, or why it failed (`ok` false, `content` a message for the model)."""
+    """The result of one call, or why it failed (`ok` false, `content` a message for the model).
+
+    `provider_id` is the call's own: models that name their calls are told results under that name.
+    """
 
     call_id: str
     tool: str
     content: str
     ok: bool = True
+    provider_id: str = ""
 
 
 Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage
 
 
+class ToolChoice(StrEnum):
+    """Whether the model may, must or must not call tools."""
+
+    AUTO = "auto"
+    NONE = "none"
+    REQUIRED = "required"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatRequest:
-    """One model turn. `max_tokens` of None means the model's own limit."""
+    """One model turn. `max_tokens` of None means the model's own limit.
+
+    Attributes:
+        tenant: whose data it is: engines share cached prefixes only within a tenant.
+        priority: 0 (background) to 1 (somebody waits), for engines that queue by it; None for usual.
+        retain_seconds: how long the prompt's cached prefix is worth keeping after this turn, because
+            another turn will follow it: the expected wait for the tools; None when unknown.
+    """
 
     messages: Sequence[Message]
     tools: Sequence[ToolSpec] = ()
@@ -103,6 +127,10 @@ class ChatRequest:
     json_schema: str | None = None
     turn: int = 0
     correlation_id: str = ""
+    tool_choice: ToolChoice = ToolChoice.AUTO
+    tenant: str = ""
+    priority: float | None = None
+    retain_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +141,22 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of what the model thinks before it answers. Not part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallSealed:
-    """A complete call: nothing that the model still writes can change it, so it may start now."""
+    """A complete call: nothing that the model still writes can change it, so it may start now.
+
+    `provider_id` is the id that the model gave the call, or "".
+    """
 
     tool: str
     arguments_json: bytes
+    provider_id: str = ""
 
 
 class TurnFinishReason(StrEnum):
@@ -126,22 +165,61 @@ class TurnFinishReason(StrEnum):
     STOP = "stop"
     TOOL_CALLS = "tool_calls"
     LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAttempt:
+    """One model that was asked for a turn.
+
+    Attributes:
+        model: its name.
+        reason: the reason of the error that ended the attempt, "" for the one that answered.
+        seconds: how long it took to fail, or to its first output.
+    """
+
+    model: str
+    reason: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """The last event of every turn that did not raise."""
+    """The last event of every turn that did not raise.
+
+    Attributes:
+        model: name of the model that answered, when it is not the one that was asked.
+        attempts: every model that was asked, in order, when there was a choice.
+    """
 
     reason: TurnFinishReason
     usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    attempts: tuple[ModelAttempt, ...] = ()
 
 
-ChatEvent = TextDelta | ToolCallSealed | TurnFinished
+ChatEvent = TextDelta | ReasoningDelta | ToolCallSealed | TurnFinished
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """How long a prompt is. `exact` is false where the model's tokenizer is not at hand."""
+
+    tokens: int
+    exact: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A model as callers see it. `detail` says why it is not ready, without internals."""
+    """A model as callers see it.
+
+    Attributes:
+        kind: of its settings table, such as `embedded`, or `route` for an alias over several.
+        detail: why it is not ready, without internals.
+        context_length, max_output_tokens: in tokens; 0 when unknown or without such a limit.
+        tools, json_schema, reasoning, parallel_calls: what it can do.
+        remote: whether requests leave this machine.
+    """
 
     name: str
     kind: str
@@ -151,6 +229,10 @@ class ModelInfo:
     tools: bool = True
     json_schema: bool = False
     aliases: tuple[str, ...] = ()
+    reasoning: bool = False
+    parallel_calls: bool = True
+    remote: bool = False
+    max_output_tokens: int = 0
 
 
 class ChatModel(Protocol):
@@ -170,6 +252,15 @@ class ChatModel(Protocol):
 
     async def info(self) -> ModelInfo:
         """Describe the model, with whether it can answer now. Never raises for an unready model."""
+        ...
+
+    async def count_tokens(self, request: ChatRequest) -> TokenCount:
+        """Count the tokens of the prompt that `request` would send: messages, tools and template.
+
+        Raises:
+            InvalidRequest: the messages cannot be rendered for this model.
+            Unavailable: the model cannot tell just now; retryable.
+        """
         ...
 
 

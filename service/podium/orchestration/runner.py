@@ -181,7 +181,7 @@ class Runner:
 
     async def _seal(self, sealed: ToolCallSealed, turn: _Turn, group: asyncio.TaskGroup) -> None:
         """Log a call and start it at once, while the model may still be writing the next."""
-        call = CallRequest(f"c{turn.index}_{len(turn.calls)}", sealed.tool, sealed.arguments_json)
+        call = CallRequest(f"c{turn.index}_{len(turn.calls)}", sealed.tool, sealed.arguments_json, sealed.provider_id)
         turn.calls.append(call)
         spec = self._tools.get(call.tool)
         await self._log.append(CallSealed(call.call_id, call.tool, call.arguments_json, spec.version if spec else ""))
@@ -226,14 +226,14 @@ class Runner:
     async def _finish(self, turn: _Turn, call: CallRequest, outcome: CallOutcome) -> None:
         match outcome:
             case CallSucceeded(result_json=result):
-                message = ToolMessage(call.call_id, call.tool, result.decode("utf-8", "replace"))
+                content, ok = result.decode("utf-8", "replace"), True
             case CallFailed(code=code, message=text):
                 self._partial = True
-                message = ToolMessage(call.call_id, call.tool, f"{code}: {text}", ok=False)
+                content, ok = f"{code}: {text}", False
             case CallSkipped(because=because):
                 self._partial = True
-                message = ToolMessage(call.call_id, call.tool, f"not run: {because}", ok=False)
-        turn.results[call.call_id] = message
+                content, ok = f"not run: {because}", False
+        turn.results[call.call_id] = ToolMessage(call.call_id, call.tool, content, ok, call.provider_id)
         await self._log.append(CallFinished(call.call_id, outcome))
 
 

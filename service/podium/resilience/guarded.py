@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from podium.errors import Cancelled, CircuitOpen, Unavailable
-from podium.orchestration.chat import ChatEvent, ChatModel, ChatRequest, ModelInfo
+from podium.orchestration.chat import ChatEvent, ChatModel, ChatRequest, ModelInfo, TokenCount
 from podium.orchestration.tool import ToolExecutor, ToolFailure, ToolFailureCode, ToolInvocation, ToolResult
 from podium.resilience.breaker import Breaker
 from podium.resilience.breakers import Breakers
@@ -47,6 +47,10 @@ class GuardedModel:
     async def info(self) -> ModelInfo:
         """Describe the model."""
         return await self._model.info()
+
+    async def count_tokens(self, request: ChatRequest) -> TokenCount:
+        """Count a prompt's tokens. Asks the model even while its breaker is open: it costs no generation."""
+        return await self._model.count_tokens(request)
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         """Stream one turn; see `ChatModel.stream`.

@@ -110,6 +110,8 @@ class _TurnFinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Turn
     """The model asked for tool calls and waits for their results."""
     TURN_FINISH_REASON_LENGTH: _TurnFinishReason.ValueType  # 3
     """The limit on tokens was reached."""
+    TURN_FINISH_REASON_CONTENT_FILTER: _TurnFinishReason.ValueType  # 4
+    """The provider's content filter stopped it."""
 
 class TurnFinishReason(_TurnFinishReason, metaclass=_TurnFinishReasonEnumTypeWrapper):
     """Why a model turn ended."""
@@ -122,6 +124,8 @@ TURN_FINISH_REASON_TOOL_CALLS: TurnFinishReason.ValueType  # 2
 """The model asked for tool calls and waits for their results."""
 TURN_FINISH_REASON_LENGTH: TurnFinishReason.ValueType  # 3
 """The limit on tokens was reached."""
+TURN_FINISH_REASON_CONTENT_FILTER: TurnFinishReason.ValueType  # 4
+"""The provider's content filter stopped it."""
 Global___TurnFinishReason: _TypeAlias = TurnFinishReason  # noqa: Y015
 
 @_typing.final

@@ -34,6 +34,7 @@ from podium.orchestration.chat import (
     ModelInfo,
     SystemMessage,
     TextDelta,
+    TokenCount,
     ToolCallSealed,
     ToolMessage,
     TurnFinished,
@@ -127,6 +128,11 @@ class GuidedChatModel:
             json_schema=True,
             aliases=self._aliases,
         )
+
+    async def count_tokens(self, request: ChatRequest) -> TokenCount:
+        """Count the conversation as direct chat sends it. Tools add nothing: planning reads them outside the model."""
+        ids = await asyncio.to_thread(self._writer.prompt_ids, self._messages(request.messages))
+        return TokenCount(len(ids), exact=True)
 
     async def warm(self, tools: Sequence[ToolSpec]) -> Sequence[Guide]:
         """Index `tools` ahead of use, run one short generation, and return the guides worth compiling.

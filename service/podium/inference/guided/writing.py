@@ -54,6 +54,10 @@ class Writer:
         self._tokenizer = tokenizer
         self._context_length = context_length
 
+    def prompt_ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Encode a conversation, however long it is."""
+        return self._tokenizer.encode_chat(messages)
+
     def chat_ids(self, messages: Sequence[Mapping[str, Any]], room: int) -> list[int]:
         """Encode a conversation; its oldest turns go when it does not fit beside `room` tokens of answer.
 
