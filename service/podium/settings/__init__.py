@@ -21,11 +21,24 @@ from podium.settings.groups import (
     ToolSettings,
 )
 from podium.settings.loading import Loaded, bind_problems, check_bind, load_settings
-from podium.settings.models import EmbeddedModel, EngineSettings, ModelSettings, ScriptedModel
+from podium.settings.models import (
+    AnthropicModel,
+    EmbeddedModel,
+    EngineSettings,
+    LlmSettings,
+    ModelSettings,
+    ModelTable,
+    OpenAIModel,
+    RouteTable,
+    ScriptedModel,
+    TensorRtSettings,
+    TrtllmModel,
+)
 from podium.settings.problems import Layer, Origin, Problem, SettingsError
 from podium.settings.root import Settings
 
 __all__ = [
+    "AnthropicModel",
     "AuthSettings",
     "BreakerSettings",
     "DeadlineSettings",
@@ -34,14 +47,18 @@ __all__ = [
     "HealthSettings",
     "Layer",
     "LimitSettings",
+    "LlmSettings",
     "Loaded",
     "LogSettings",
     "MetricSettings",
     "ModelSettings",
+    "ModelTable",
+    "OpenAIModel",
     "OpsSettings",
     "Origin",
     "PreflightSettings",
     "Problem",
+    "RouteTable",
     "RunSettings",
     "ScriptedModel",
     "ServerSettings",
@@ -49,7 +66,9 @@ __all__ = [
     "SettingsError",
     "ShutdownSettings",
     "StorageSettings",
+    "TensorRtSettings",
     "ToolSettings",
+    "TrtllmModel",
     "bind_problems",
     "check_bind",
     "load_settings",

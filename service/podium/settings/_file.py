@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from podium.settings._given import Gathered, Given, nearest_key
-from podium.settings.fields import SettingField, find_field, groups
-from podium.settings.models import LATER_KINDS
+from podium.settings.fields import FAMILIES, SettingField, find_field, groups
 from podium.settings.problems import Layer, Origin
 
 __all__ = ["gather_file"]
@@ -40,8 +39,8 @@ class _File:
 
     def take(self, content: Mapping[str, Any]) -> None:
         for name, value in content.items():
-            if name == "models":
-                self._models(value)
+            if name in FAMILIES:
+                self._tables(name, value)
             elif name in groups():
                 self._table(name, value)
             else:
@@ -54,20 +53,14 @@ class _File:
         for key, inner in value.items():
             self._leaf(f"{group}.{key}", inner)
 
-    def _models(self, value: Any) -> None:
+    def _tables(self, family: str, value: Any) -> None:
         if not isinstance(value, dict) or not all(isinstance(table, dict) for table in value.values()):
-            self._gathered.refuse(self._origin("models"), "models are tables", "write [models.NAME] with kind = ...")
+            first = "kind = ..." if family == "models" else "models = [...]"
+            self._gathered.refuse(self._origin(family), f"{family} are tables", f"write [{family}.NAME] with {first}")
             return
         for name, table in value.items():
-            if table.get("kind") in LATER_KINDS:
-                self._gathered.refuse(
-                    self._origin(f"models.{name}.kind"),
-                    f"known, not supported yet: models of kind {table['kind']!r}",
-                    "remove the table, or use embedded or scripted",
-                )
-                continue
             for key, inner in table.items():
-                self._leaf(f"models.{name}.{key}", inner)
+                self._leaf(f"{family}.{name}.{key}", inner)
 
     def _leaf(self, path: str, value: Any) -> None:
         field = find_field(path)

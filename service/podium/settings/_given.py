@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podium.settings.aliases import ALIASES, EXTERNAL_NAMES
-from podium.settings.fields import PREFIX, SettingField, model_fields, setting_fields
+from podium.settings.fields import FAMILIES, PREFIX, SettingField, setting_fields, table_fields
 from podium.settings.problems import Origin, Problem
 
 __all__ = ["Gathered", "Given", "nearest_key", "nearest_variable", "shown", "split_text"]
@@ -82,9 +82,10 @@ def nearest_variable(name: str) -> str | None:
 
 def nearest_key(path: str) -> str | None:
     """Return the known key of `podium.toml` that is nearest to a misspelt one."""
-    if path.startswith("models."):
+    family = path.partition(".")[0]
+    if family in FAMILIES and "." in path:
         head, _, last = path.rpartition(".")
-        key = _closest(last, model_fields())
+        key = _closest(last, table_fields(family))
         return f"{head}.{key}" if key else None
     group, _, last = path.rpartition(".")
     within = {known.rpartition(".")[2]: known for known in setting_fields() if known.rpartition(".")[0] == group}

@@ -13,7 +13,7 @@ from dotenv.parser import parse_stream
 from podium.settings._base import split_address
 from podium.settings._given import Gathered, Given, nearest_key, nearest_variable, shown, split_text
 from podium.settings.aliases import ALIASES, EXTERNAL_NAMES, Alias, Ignored, Later, To
-from podium.settings.fields import PREFIX, find_field, groups, setting_fields
+from podium.settings.fields import FAMILIES, PREFIX, find_field, groups, setting_fields
 from podium.settings.problems import Layer, Origin
 
 __all__ = ["gather_flags", "gather_variables", "read_dotenv"]
@@ -101,8 +101,8 @@ def _direct(variable: _Variable, gathered: Gathered) -> list[Given]:
     path = variable.name.removeprefix(PREFIX).lower().replace("__", ".")
     field = find_field(path)
     if field is None:
-        if path in groups() or path == "models":
-            todo = f"set {variable.name}__{'NAME__KEY' if path == 'models' else 'FIELD'}"
+        if path in groups() or path in FAMILIES:
+            todo = f"set {variable.name}__{'NAME__KEY' if path in FAMILIES else 'FIELD'}"
             gathered.refuse(variable.origin, "this is a group of settings, not a setting", todo)
         else:
             gathered.refuse(variable.origin, UNKNOWN, _did_you_mean(nearest_variable(variable.name)))

@@ -75,14 +75,23 @@ def _debug(text: str) -> str | None:
     raise ValueError("true or false is wanted")
 
 
+def _ollama_url(text: str) -> str:
+    # Ollama itself takes host or host:port too, and binds 0.0.0.0, which nobody can connect to by name.
+    if "://" in text:
+        return text
+    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    if not colon:
+        host, port = text, "11434"
+    return f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"  # noqa: S104  not bound, connected to
+
+
 _SECRET = Later("encryption and signing with a service secret", target="secret_key")
 _ORIGINS = Later("the gRPC-Web gateway and its allowed origins", target="web_origins")
-_REMOTE = Later("models outside this machine", harmless=_OFF, stops=True, target="remote_llm")
 _SQL = Later("questions to a SQL database")
 _PLATFORMS = Later("repository and data set platforms (GitHub, Hugging Face, Kaggle)")
-_OPENAI = Later("models behind an OpenAI-compatible API")
-_ANTHROPIC = Later("models of Anthropic's API")
-_OLLAMA = Later("models behind an OpenAI-compatible API", target="ollama_url")
+_REMOTE = To("llm.remote_enabled")
+_PROVIDER_KEY = Ignored("models of kind openai and anthropic read the key of their provider when they use it")
+_OLLAMA = To("llm.ollama_url", _ollama_url)
 _WORKERS = Later("several worker processes", harmless=frozenset({"1"}), stops=True, target="workers")
 _RETRIES = Later("retries of idempotent tools", target="max_retries")
 _WINDOW = Later("a window of metrics kept in the process", target="metrics_window")
@@ -110,8 +119,8 @@ _SEED_NAMES: dict[str, Alias] = {
     "KAGGLE_KEY": _PLATFORMS,
     "OLLAMA_HOST": _OLLAMA,
     "CLOUD_LLM_ENABLED": _REMOTE,
-    "OPENAI_API_KEY": _OPENAI,
-    "ANTHROPIC_API_KEY": _ANTHROPIC,
+    "OPENAI_API_KEY": _PROVIDER_KEY,
+    "ANTHROPIC_API_KEY": _PROVIDER_KEY,
     "MASK_SECRETS_IN_LOGS": To("log.mask"),
     "VALIDATE_INPUT_URLS": _URLS,
     "MAX_QUERY_LENGTH": To("tools.max_query_chars"),
@@ -173,8 +182,8 @@ _PODIUM_NAMES: dict[str, Alias] = {
     "PODIUM_KAGGLE_KEY": _PLATFORMS,
     "PODIUM_OLLAMA_URL": _OLLAMA,
     "PODIUM_REMOTE_LLM_ENABLED": _REMOTE,
-    "PODIUM_OPENAI_API_KEY": _OPENAI,
-    "PODIUM_ANTHROPIC_API_KEY": _ANTHROPIC,
+    "PODIUM_OPENAI_API_KEY": _PROVIDER_KEY,
+    "PODIUM_ANTHROPIC_API_KEY": _PROVIDER_KEY,
     "PODIUM_MASK_SECRETS": To("log.mask"),
     "PODIUM_VALIDATE_URLS": _URLS,
     "PODIUM_MAX_QUERY_LENGTH": To("tools.max_query_chars"),
@@ -224,7 +233,7 @@ _PODIUM_NAMES: dict[str, Alias] = {
     "PODIUM_ENABLE_RESULT_COMPRESSION": Later("the cache of tool results", harmless=_OFF),
     "PODIUM_CACHE_TTL_SECONDS": Later("the cache of tool results"),
     "PODIUM_MAX_CACHE_SIZE": Later("the cache of tool results"),
-    "PODIUM_SERVICE_LIMITS": Later("limits per outside provider"),
+    "PODIUM_SERVICE_LIMITS": To("limits.service_limits"),
     "PODIUM_MAX_CONCURRENT_CLONES": Later("repository and data set platforms (GitHub, Hugging Face, Kaggle)"),
     "PODIUM_TOOLS_PYTHON": To("tools.python"),
     "PODIUM_DATA_DIR": To("storage.data_dir"),

@@ -10,12 +10,13 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic import BaseModel
 
 from podium.settings.aliases import ALIASES, EXTERNAL_NAMES, Ignored, Later, To
-from podium.settings.fields import SettingField, groups, model_fields, setting_fields
+from podium.settings.fields import FAMILIES, SettingField, groups, setting_fields, table_fields
 from podium.settings.models import BUILT_IN_MODEL, BUILT_IN_NAME
 from podium.settings.rendering import plain_value
 from podium.settings.root import Settings
@@ -31,6 +32,16 @@ _ENV_HEAD = """\
 # Lists are a,b,c or a JSON array. docs/settings.md has the same names with other spellings.
 """
 
+_EXAMPLES = {
+    "file": "demo.toml",
+    "addresses": "10.0.0.5:50051,10.0.0.6:50051",
+    "tokenizer": "/models/qwen3",
+    "models": "big,embedded",
+    "base_url": "http://localhost:8000/v1",
+    "api_key_env": "OPENAI_API_KEY",
+    "api_key_file": "/run/secrets/openai",
+}
+
 _TOML_HEAD = """\
 # Podium: configuration. Copy to podium.toml and uncomment what you change; the values are the defaults.
 # Order: defaults < podium.toml < .env < environment < flags. Relative paths start at this file's folder.
@@ -43,10 +54,25 @@ _TOML_MODELS = f"""\
 # engine = "{BUILT_IN_MODEL.engine}"      # openvino (CPU, Intel GPU) or tensorrt_llm (NVIDIA GPU)
 # model = "{BUILT_IN_MODEL.model}"   # a name `podium models pull` knows, or a GGUF file or model directory
 #
-# A model that plays a file, for tests and demonstrations (several models need default_model above):
+# Further models (docs/backends.md has recipes; several models need default_model above, or [routes.default]):
+# [models.gpu]
+# kind = "trtllm"                       # engines that speak trtllm.TrtllmService
+# addresses = ["10.0.0.5:50051"]
+# [models.local]
+# kind = "openai"                       # an OpenAI-compatible HTTP API
+# vendor = "ollama"
+# model = "qwen3:8b"
+# [models.claude]
+# kind = "anthropic"                    # needs llm.remote_enabled
+# model = "claude-sonnet-4-5"
+# api_key_env = "ANTHROPIC_API_KEY"
 # [models.demo]
-# kind = "scripted"
+# kind = "scripted"                     # plays a file, for tests and demonstrations
 # file = "demo.toml"
+#
+# A route is asked for like a model; the first of its models that can answers.
+# [routes.default]
+# models = ["gpu", "local", "{BUILT_IN_NAME}"]
 """
 
 
@@ -86,11 +112,15 @@ def env_example() -> str:
         parts.append(f"\n# --- {title}\n")
         parts.extend(f"{_comment(_description(field))}# {field.env_name}={_env_text(field)}\n" for field in fields)
     parts.append("\n# --- Models: PODIUM_MODELS__<NAME>__<KEY>\n")
-    for key, field in model_fields().items():
-        value = getattr(BUILT_IN_MODEL, key, "")
-        name = BUILT_IN_NAME if value else "demo"
-        line = f"PODIUM_MODELS__{name.upper()}__{key.upper()}={value or 'demo.toml'}"
-        parts.append(f"{_comment(field.info.description or '')}# {line}\n")
+    for key, field in table_fields("models").items():
+        value = getattr(BUILT_IN_MODEL, key, None)
+        name = "NAME" if value is None else BUILT_IN_NAME.upper()
+        text = _EXAMPLES.get(key, _env_text(field)) if value is None else value
+        parts.append(f"{_comment(field.info.description or '')}# PODIUM_MODELS__{name}__{key.upper()}={text}\n")
+    parts.append("\n# --- Routes: PODIUM_ROUTES__<NAME>__<KEY>\n")
+    for key, field in table_fields("routes").items():
+        text = _EXAMPLES.get(key, _env_text(field))
+        parts.append(f"{_comment(field.info.description or '')}# PODIUM_ROUTES__NAME__{key.upper()}={text}\n")
     parts.append("\n# --- Read elsewhere\n")
     parts.extend(_comment(f"{name}: {meaning}.") for name, meaning in EXTERNAL_NAMES.items())
     return "".join(parts)
@@ -172,14 +202,30 @@ def settings_page() -> str:
         parts.append(f"\n### {title}" + (f" (`[{name}]`)" if name else "") + "\n\n")
         parts.append(_table(head, (_setting_row(field) for field in fields)))
     parts.append("\n### Models (`[models.NAME]`)\n\n")
-    rows = ([f"`{key}`", field.info.description or ""] for key, field in model_fields().items())
-    parts.append(_table(("Key", "Meaning"), rows))
+    parts.append(_table(("Key", "Meaning", "Kinds"), _table_rows("models")))
+    parts.append("\n### `[routes.NAME]`\n\n")
+    parts.append(_table(("Key", "Meaning"), (row[:2] for row in _table_rows("routes"))))
     parts.append("\n### Known, not supported yet\n\n")
     parts.append(_table(("Name", "What it is for", "When it is set"), _later_rows()))
     parts.append("\n### Read elsewhere\n\n")
     parts.append(_table(("Name", "Meaning"), ([f"`{name}`", text] for name, text in EXTERNAL_NAMES.items())))
     parts.append(f"\n{MARK_END}\n")
     return "".join(parts)
+
+
+def _table_rows(family: str) -> Iterator[list[str]]:
+    for key, field in table_fields(family).items():
+        kinds = [_kind(table) for table in FAMILIES[family] if key in table.model_fields]
+        yield [
+            f"`{key}`",
+            field.info.description or "",
+            "all" if len(kinds) == len(FAMILIES[family]) else ", ".join(kinds),
+        ]
+
+
+def _kind(table: type[BaseModel]) -> str:
+    kind = table.model_fields.get("kind")
+    return "" if kind is None else str(get_args(kind.annotation)[0])
 
 
 def _with_generated(page: str) -> str:

@@ -12,13 +12,17 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from podium.settings.models import EmbeddedModel, ScriptedModel
+from podium.settings.models import AnthropicModel, EmbeddedModel, OpenAIModel, RouteTable, ScriptedModel, TrtllmModel
 from podium.settings.root import Settings
 
 __all__ = ["PREFIX", "SettingField", "find_field", "groups", "setting_fields"]
 
 PREFIX = "PODIUM_"
-MODEL_TABLES: tuple[type[BaseModel], ...] = (EmbeddedModel, ScriptedModel)
+FAMILIES: Mapping[str, tuple[type[BaseModel], ...]] = {
+    "models": (EmbeddedModel, ScriptedModel, TrtllmModel, OpenAIModel, AnthropicModel),
+    "routes": (RouteTable,),
+}
+"""The tables that come with a name, `[models.NAME]`, by their first word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +89,12 @@ def groups(root: type[BaseModel] = Settings) -> Mapping[str, type[BaseModel]]:
 
 @cache
 def setting_fields(root: type[BaseModel] = Settings) -> Mapping[str, SettingField]:
-    """Return every setting by dotted path, apart from the `models.NAME` tables."""
+    """Return every setting by dotted path, apart from the tables with names."""
     tables = groups(root)
     found = {
         name: describe(name, info)
         for name, info in root.model_fields.items()
-        if name not in tables and name != "models"
+        if name not in tables and name not in FAMILIES
     }
     for group, model in tables.items():
         for name, info in model.model_fields.items():
@@ -99,16 +103,16 @@ def setting_fields(root: type[BaseModel] = Settings) -> Mapping[str, SettingFiel
 
 
 @cache
-def model_fields() -> Mapping[str, SettingField]:
-    """Return the keys that a `[models.NAME]` table may have, of all kinds together."""
-    return {name: describe(name, info) for table in MODEL_TABLES for name, info in table.model_fields.items()}
+def table_fields(family: str) -> Mapping[str, SettingField]:
+    """Return the keys that a table of a family may have, of all kinds together."""
+    return {name: describe(name, info) for table in FAMILIES[family] for name, info in table.model_fields.items()}
 
 
 def find_field(path: str) -> SettingField | None:
     """Return the setting at a dotted path, `models.NAME.KEY` included; None when there is none."""
-    if path.startswith("models."):
-        head, _, key = path.rpartition(".")
-        field = model_fields().get(key)
-        name = head.removeprefix("models.")
-        return describe(path, field.info) if field and head != "models" and name else None
+    family, _, rest = path.partition(".")
+    if family in FAMILIES:
+        name, _, key = rest.rpartition(".")
+        field = table_fields(family).get(key)
+        return describe(path, field.info) if field and name else None
     return setting_fields().get(path)

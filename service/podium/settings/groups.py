@@ -153,6 +153,13 @@ class LimitSettings(Group):
         default=1000, ge=1, le=100_000_000, description="Calls an hour of one principal in one class."
     )
     burst: int = Field(default=60, ge=1, le=1_000_000, description="Calls one principal may make at once.")
+    service_limits: tuple[
+        Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}=[0-9]{1,8}(/[0-9]{1,12})?$")], ...
+    ] = Field(
+        default=(),
+        description="Turns and tokens a minute of models: NAME=TURNS or NAME=TURNS/TOKENS, NAME being a model, a vendor"
+        " or a kind; a model's own requests_per_minute and tokens_per_minute win.",
+    )
     global_per_second: int = Field(default=100, ge=1, le=1_000_000, description="Calls a second of all principals.")
     exempt_local: bool = Field(
         default=True, description="Whether the local callers of a server without credentials are exempt from the rates."

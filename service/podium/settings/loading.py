@@ -20,7 +20,8 @@ from podium.settings._base import is_local
 from podium.settings._file import gather_file
 from podium.settings._given import Gathered, Given, shown
 from podium.settings._variables import from_environment, gather_flags, gather_variables, read_dotenv
-from podium.settings.models import BUILT_IN_MODEL, BUILT_IN_NAME, LATER_KINDS
+from podium.settings.fields import FAMILIES
+from podium.settings.models import BUILT_IN_MODEL, BUILT_IN_NAME
 from podium.settings.problems import Layer, Origin, Problem, SettingsError
 from podium.settings.root import Settings
 
@@ -29,6 +30,7 @@ __all__ = ["Loaded", "bind_problems", "check_bind", "load_settings"]
 CONFIG_FILE = Path("podium.toml")
 DOTENV_FILE = Path(".env")
 DEFAULT = Origin(Layer.DEFAULT)
+_KINDS = "embedded, trtllm, openai, anthropic or scripted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +124,10 @@ def _winners(values: list[Given]) -> dict[str, Given]:
 def _nested(winners: Mapping[str, Given]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for path, given in winners.items():
-        if path.startswith("models."):
-            head, _, key = path.rpartition(".")
-            tree.setdefault("models", {}).setdefault(head.removeprefix("models."), {})[key] = given.value
+        family, _, rest = path.partition(".")
+        if family in FAMILIES:
+            name, _, key = rest.rpartition(".")
+            tree.setdefault(family, {}).setdefault(name, {})[key] = given.value
         elif "." in path:
             group, _, key = path.partition(".")
             tree.setdefault(group, {})[key] = given.value
@@ -169,12 +172,9 @@ def _problem(detail: ErrorDetails, winners: Mapping[str, Given]) -> Problem:
 def _sentence(detail: ErrorDetails) -> str:
     kind, message = detail["type"], detail["msg"]
     if kind == "union_tag_not_found":
-        return "kind is missing: say embedded or scripted"
+        return f"kind is missing: say {_KINDS}"
     if kind == "union_tag_invalid":
-        tag = detail.get("ctx", {}).get("tag", "")
-        if tag in LATER_KINDS:
-            return f"known, not supported yet: models of kind {tag!r}"
-        return f"there is no kind {tag!r}: say embedded or scripted"
+        return f"there is no kind {detail.get('ctx', {}).get('tag', '')!r}: say {_KINDS}"
     if kind == "extra_forbidden":
         return "this kind of model has no such key"
     if kind == "missing":

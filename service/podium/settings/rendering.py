@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import SecretBytes, SecretStr
 
 from podium.settings._given import shown
-from podium.settings.fields import SettingField, find_field, setting_fields
+from podium.settings.fields import FAMILIES, SettingField, find_field, setting_fields
 from podium.settings.loading import Loaded
 from podium.settings.problems import Layer
 
@@ -43,11 +43,12 @@ def _values(loaded: Loaded) -> Iterator[tuple[str, SettingField, Any]]:
     for path, field in setting_fields().items():
         group, _, name = path.rpartition(".")
         yield path, field, getattr(getattr(settings, group) if group else settings, name)
-    for name, table in settings.models.items():
-        for key in type(table).model_fields:
-            field_ = find_field(f"models.{name}.{key}")
-            if field_ is not None:
-                yield field_.path, field_, getattr(table, key)
+    for family in FAMILIES:
+        for name, table in getattr(settings, family).items():
+            for key in type(table).model_fields:
+                field_ = find_field(f"{family}.{name}.{key}")
+                if field_ is not None:
+                    yield field_.path, field_, getattr(table, key)
 
 
 def plain_value(value: Any) -> Any:
@@ -64,7 +65,7 @@ def plain_value(value: Any) -> Any:
 def _text(field: SettingField, value: Any) -> str:
     if value is None:
         return "(not set)"
-    if field.secret or shown(field.path, "") == HIDDEN:
+    if field.secret or (shown(field.path, "") == HIDDEN and not field.path.endswith("_env")):
         return HIDDEN
     plain = plain_value(value)
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)

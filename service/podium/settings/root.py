@@ -8,11 +8,18 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from podium.settings import groups
-from podium.settings.models import BUILT_IN_MODEL, BUILT_IN_NAME, EngineSettings, ModelSettings
+from podium.settings.models import (
+    BUILT_IN_MODEL,
+    BUILT_IN_NAME,
+    EngineSettings,
+    LlmSettings,
+    ModelName,
+    ModelSettings,
+    RouteTable,
+    TensorRtSettings,
+)
 
 __all__ = ["Settings"]
-
-ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
 class Settings(BaseSettings):
@@ -25,7 +32,7 @@ class Settings(BaseSettings):
     )
     default_model: str | None = Field(
         default=None,
-        description="The model of requests that name none; may be left out when there is just one model.",
+        description="The model or route of requests that name none; may be left out when there is just one model.",
         examples=[BUILT_IN_NAME],
     )
     server: groups.ServerSettings = groups.ServerSettings()
@@ -36,7 +43,9 @@ class Settings(BaseSettings):
     deadlines: groups.DeadlineSettings = groups.DeadlineSettings()
     run: groups.RunSettings = groups.RunSettings()
     tools: groups.ToolSettings = groups.ToolSettings()
+    llm: LlmSettings = LlmSettings()
     engine: EngineSettings = EngineSettings()
+    tensorrt: TensorRtSettings = TensorRtSettings()
     log: groups.LogSettings = groups.LogSettings()
     metrics: groups.MetricSettings = groups.MetricSettings()
     health: groups.HealthSettings = groups.HealthSettings()
@@ -47,6 +56,9 @@ class Settings(BaseSettings):
         default={BUILT_IN_NAME: BUILT_IN_MODEL},
         min_length=1,
         description="Models by name. While no other is configured there is the built-in one.",
+    )
+    routes: dict[ModelName, RouteTable] = Field(
+        default={}, description="Routes by name: each is asked for like a model, and one of several models answers."
     )
 
     @classmethod
@@ -67,14 +79,26 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _default_model_exists(self) -> Self:
-        names = ", ".join(sorted(self.models))
-        if self.default_model is None and len(self.models) > 1:
+        names = ", ".join(sorted([*self.models, *self.routes]))
+        if self.default_model is None and len(self.models) > 1 and "default" not in self.routes:
             raise ValueError(f"there are several models ({names}): say which one is default_model")
-        if self.default_model is not None and self.default_model not in self.models:
+        if self.default_model is not None and self.default_model not in {*self.models, *self.routes}:
             raise ValueError(f"default_model names none of the configured models ({names})")
+        return self
+
+    @model_validator(mode="after")
+    def _routes_lead_to_models(self) -> Self:
+        for name, route in self.routes.items():
+            if name in self.models:
+                raise ValueError(f"{name} is a model and a route: give one of them another name")
+            unknown = [model for model in route.models if model not in self.models]
+            if unknown:
+                raise ValueError(f"routes.{name} names models that are not configured: {', '.join(unknown)}")
         return self
 
     @property
     def model_name(self) -> str:
-        """Name of the model that answers requests which name none."""
-        return self.default_model or next(iter(self.models))
+        """Name of the model or route that answers requests which name none."""
+        if self.default_model is not None:
+            return self.default_model
+        return "default" if "default" in self.routes else next(iter(self.models))

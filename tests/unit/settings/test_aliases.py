@@ -81,12 +81,29 @@ WORKING = [
     ("PODIUM_TOOLS_PYTHON", "a,b.c", "tools.python", ("a", "b.c")),
     ("PODIUM_DATA_DIR", "/srv/podium", "storage.data_dir", Path("/srv/podium")),
     ("PYTHONPATH", "/app", "log.level", "INFO"),
+    ("CLOUD_LLM_ENABLED", "true", "llm.remote_enabled", True),
+    ("REMOTE_LLM_ENABLED", "yes", "llm.remote_enabled", True),
+    ("PODIUM_REMOTE_LLM_ENABLED", "1", "llm.remote_enabled", True),
+    ("OLLAMA_HOST", "http://localhost:11434", "llm.ollama_url", "http://localhost:11434"),
+    ("OLLAMA_HOST", "0.0.0.0:11434", "llm.ollama_url", "http://127.0.0.1:11434"),
+    ("OLLAMA_HOST", "10.0.0.9", "llm.ollama_url", "http://10.0.0.9:11434"),
+    ("PODIUM_OLLAMA_URL", "https://ollama.example/", "llm.ollama_url", "https://ollama.example/"),
+    ("OPENAI_API_KEY", "s3cret", "log.level", "INFO"),
+    ("ANTHROPIC_API_KEY", "s3cret", "log.level", "INFO"),
+    ("PODIUM_OPENAI_API_KEY", "s3cret", "log.level", "INFO"),
+    ("PODIUM_ANTHROPIC_API_KEY", "s3cret", "log.level", "INFO"),
+    (
+        "PODIUM_SERVICE_LIMITS",
+        "openai=50/150000,anthropic=30",
+        "limits.service_limits",
+        ("openai=50/150000", "anthropic=30"),
+    ),
 ]
 
 # Names of features to come that are often set for other programs: noted, and the start goes on.
 NOTED = [
-    "GITHUB_TOKEN", "HUGGINGFACE_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY", "OLLAMA_HOST", "OPENAI_API_KEY",
-    "ANTHROPIC_API_KEY", "METRICS_RETENTION_HOURS", "MAX_RETRIES", "PROMETHEUS_ENDPOINT", "VALIDATION_LEVEL",
+    "GITHUB_TOKEN", "HUGGINGFACE_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY",
+    "METRICS_RETENTION_HOURS", "MAX_RETRIES", "PROMETHEUS_ENDPOINT", "VALIDATION_LEVEL",
     "RCA_CORS_ORIGINS", "RCA_SECRET_KEY", "RCA_DB_TYPE", "RCA_DB_HOST", "RCA_DB_PORT", "RCA_DB_NAME", "RCA_DB_USER",
     "RCA_DB_PASSWORD", "SPYNE_CLARIFICATION_MODE", "SECRET_KEY", "PRIVACY_SALT", "BACKEND_CORS_ORIGINS",
     "NPU_FORCE_ENABLE",
@@ -94,12 +111,11 @@ NOTED = [
 
 # Names that promise what this version does not do: name and a value that asks for it.
 STOPPING = [
-    ("CLOUD_LLM_ENABLED", "true"), ("REMOTE_LLM_ENABLED", "true"), ("VALIDATE_INPUT_URLS", "false"),
+    ("VALIDATE_INPUT_URLS", "false"),
     ("RCA_WORKERS", "4"), ("PRIVACY_ENCRYPT_AT_REST", "true"), ("PRIVACY_REDACT_AGGRESSIVENESS", "strict"),
     ("PRIVACY_RETENTION_DAYS", "7"), ("BUDGET_ENFORCE", "true"), ("SEARCH_ENABLED", "true"),
     ("PODIUM_GITHUB_TOKEN", "x"), ("PODIUM_HUGGINGFACE_TOKEN", "x"), ("PODIUM_KAGGLE_USERNAME", "x"),
-    ("PODIUM_KAGGLE_KEY", "x"), ("PODIUM_OLLAMA_URL", "x"), ("PODIUM_REMOTE_LLM_ENABLED", "true"),
-    ("PODIUM_OPENAI_API_KEY", "x"), ("PODIUM_ANTHROPIC_API_KEY", "x"), ("PODIUM_VALIDATE_URLS", "false"),
+    ("PODIUM_KAGGLE_KEY", "x"), ("PODIUM_VALIDATE_URLS", "false"),
     ("PODIUM_METRICS_WINDOW_HOURS", "24"), ("PODIUM_MAX_RETRIES", "3"), ("PODIUM_PROMETHEUS_URL", "x"),
     ("PODIUM_VALIDATION_LEVEL", "strict"), ("PODIUM_WEB_ORIGINS", "x"), ("PODIUM_SECRET_KEY", "x"),
     ("PODIUM_WORKERS", "2"), ("PODIUM_SQL_TYPE", "x"), ("PODIUM_SQL_HOST", "x"), ("PODIUM_SQL_PORT", "5432"),
@@ -108,7 +124,7 @@ STOPPING = [
     ("PODIUM_REDACTION_LEVEL", "strict"), ("PODIUM_RETENTION_DAYS", "7"), ("PODIUM_BUDGET_ENFORCE", "true"),
     ("PODIUM_SEARCH_ENABLED", "true"), ("PODIUM_NPU_FORCE", "true"), ("PODIUM_MAX_MEMORY_GB", "4"),
     ("PODIUM_ENABLE_RESULT_COMPRESSION", "true"), ("PODIUM_CACHE_TTL_SECONDS", "3600"),
-    ("PODIUM_MAX_CACHE_SIZE", "1000"), ("PODIUM_SERVICE_LIMITS", "x"), ("PODIUM_MAX_CONCURRENT_CLONES", "2"),
+    ("PODIUM_MAX_CACHE_SIZE", "1000"), ("PODIUM_MAX_CONCURRENT_CLONES", "2"),
 ]  # fmt: skip
 
 # Those of them whose value may also ask for what Podium does anyway.

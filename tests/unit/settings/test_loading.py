@@ -10,7 +10,19 @@ import pytest
 from pydantic import ValidationError
 
 import podium.settings as settings_package
-from podium.settings import EmbeddedModel, Layer, ScriptedModel, Settings, SettingsError, check_bind, load_settings
+from podium.settings import (
+    AnthropicModel,
+    EmbeddedModel,
+    Layer,
+    OpenAIModel,
+    RouteTable,
+    ScriptedModel,
+    Settings,
+    SettingsError,
+    TrtllmModel,
+    check_bind,
+    load_settings,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -283,16 +295,74 @@ class TestModels:
         assert env(PODIUM_DEFAULT_MODEL="b").model_name == "b"
         assert "names none of the configured models (a, b)" in refused(environ={"RCA_LLM_MODEL": "gpt-4"}).message
 
-    @pytest.mark.parametrize("kind", ["trtllm", "openai", "anthropic"])
-    def test_kinds_to_come_are_known(self, kind: str) -> None:
-        write("podium.toml", f"[models.a]\nkind = '{kind}'\nbase_url = 'https://x'\n")
-        error = refused()
-        assert len(error.problems) == 1
-        assert f"known, not supported yet: models of kind '{kind}'" in error.message
+    def test_every_kind(self) -> None:
+        write(
+            "podium.toml",
+            """
+            default_model = "all"
+            [models.gpu]
+            kind = "trtllm"
+            addresses = ["10.0.0.5:50051", "unix:/run/e.sock"]
+            tokenizer = "tok"
+            [models.local]
+            kind = "openai"
+            vendor = "ollama"
+            model = "qwen3:8b"
+            [models.cloud]
+            kind = "anthropic"
+            model = "claude"
+            api_key_file = "/run/secrets/key"
+            [routes.all]
+            models = ["gpu", "local"]
+            order = "fastest"
+            """,
+        )
+        settings = env()
+        assert settings.model_name == "all"
+        assert settings.models["gpu"] == TrtllmModel(
+            kind="trtllm", addresses=("10.0.0.5:50051", "unix:/run/e.sock"), tokenizer=Path("tok")
+        )
+        assert settings.models["local"] == OpenAIModel(kind="openai", vendor="ollama", model="qwen3:8b")
+        assert settings.models["cloud"] == AnthropicModel(
+            kind="anthropic", model="claude", api_key_file=Path("/run/secrets/key")
+        )
+        assert settings.routes == {"all": RouteTable(models=("gpu", "local"), order="fastest")}
 
-    def test_a_kind_to_come_in_a_variable(self) -> None:
-        error = refused(environ={"PODIUM_MODELS__A__KIND": "openai"})
-        assert "known, not supported yet: models of kind 'openai'" in error.message
+    def test_a_route_named_default_is_the_default(self) -> None:
+        text = "[models.a]\nkind='scripted'\nfile='a'\n[models.b]\nkind='scripted'\nfile='b'\n"
+        write("podium.toml", text + "[routes.default]\nmodels=['b', 'a']\n")
+        assert env().model_name == "default"
+
+    def test_models_and_routes_in_variables(self) -> None:
+        settings = env(
+            PODIUM_MODELS__A__KIND="openai",
+            PODIUM_MODELS__A__BASE_URL="http://127.0.0.1:1/v1",
+            PODIUM_MODELS__A__MODEL="m",
+            PODIUM_ROUTES__R__MODELS="a",
+        )
+        assert settings.models["a"] == OpenAIModel(kind="openai", base_url="http://127.0.0.1:1/v1", model="m")
+        assert settings.routes["r"].models == ("a",)
+
+    @pytest.mark.parametrize(
+        ("tables", "said"),
+        [
+            ("[models.a]\nkind='openai'\nmodel='m'\n", "base_url is needed"),
+            ("[models.a]\nkind='openai'\nmodel='m'\nbase_url='ftp://x'\n", "models.a.base_url"),
+            ("[models.a]\nkind='openai'\nmodel='m'\nbase_url='http://u:p@x/v1'\n", "models.a.base_url"),
+            (
+                "[models.a]\nkind='anthropic'\nmodel='m'\napi_key_env='A'\napi_key_file='f'\n",
+                "set api_key_env or api_key_file, not both",
+            ),
+            ("[models.a]\nkind='trtllm'\naddresses=[]\n", "models.a.addresses"),
+            ("[routes.r]\nmodels=['nope']\n", "routes.r names models that are not configured: nope"),
+            ("[routes.embedded]\nmodels=['embedded']\n", "embedded is a model and a route"),
+            ("[routes.r]\nmodells=['embedded']\n", "did you mean routes.r.models?"),
+            ("[routes]\nmodels=['embedded']\n", "routes are tables"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, tables: str, said: str) -> None:
+        write("podium.toml", tables)
+        assert said in refused().message
 
     def test_what_is_wrong_with_tables(self) -> None:
         write(
@@ -303,7 +373,7 @@ class TestModels:
         message = refused().message
         assert "models.a.file: is needed and missing" in message
         assert "this kind of model has no such key" in message
-        assert "models.b: kind is missing: say embedded or scripted" in message
+        assert "models.b: kind is missing: say embedded, trtllm, openai, anthropic or scripted" in message
         assert "there is no kind 'magic'" in message
         assert "models.D" in message
 
@@ -342,15 +412,20 @@ class TestBind:
 
 def test_the_public_names_of_the_package() -> None:
     groups = [name for name in settings_package.__all__ if name.endswith("Settings")]
-    assert len(groups) == 17
+    assert len(groups) == 19
     assert [name for name in settings_package.__all__ if name not in groups] == [
+        "AnthropicModel",
         "EmbeddedModel",
         "Layer",
         "Loaded",
+        "ModelTable",
+        "OpenAIModel",
         "Origin",
         "Problem",
+        "RouteTable",
         "ScriptedModel",
         "SettingsError",
+        "TrtllmModel",
         "bind_problems",
         "check_bind",
         "load_settings",
