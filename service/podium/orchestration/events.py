@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from podium.orchestration.chat import TurnFinishReason, Usage
+from podium.orchestration.chat import ModelAttempt, TurnFinishReason, Usage
 from podium.orchestration.tool import ToolFailureCode
 
 __all__ = [
@@ -157,12 +157,14 @@ class CallFinished:
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """A model turn ended."""
+    """A model turn ended. `model` answered; `attempts` are all that were asked, where there was a choice."""
 
     turn: int
     text: str
     usage: Usage
     reason: TurnFinishReason
+    model: str = ""
+    attempts: tuple[ModelAttempt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from podium.orchestration.limits import CallGate
 from podium.orchestration.run_log import RunLog, RunObserver
 from podium.orchestration.runner import Runner, RunnerLimits
 from podium.orchestration.tool import ToolCatalog, ToolExecutor, ToolSpec
+from podium.orchestration.tool_times import ToolTimes
 from podium.orchestration.view import RunView
 
 __all__ = ["Orchestrator", "OrchestratorLimits", "RunObserver", "Submitter"]
@@ -86,6 +87,7 @@ class Orchestrator:
         self._store = store
         self._new_run_id = new_run_id
         self._limits = limits or OrchestratorLimits()
+        self._times = ToolTimes()
         self._observers = tuple(observers)
         self._clock_ns = clock_ns
         self._gate = gate
@@ -193,6 +195,7 @@ class Orchestrator:
             gate=self._gate.for_run(),
             log=active.log,
             limits=self._limits.runner,
+            times=self._times,
         )
         limit = min(seconds, self._limits.run_seconds) if seconds is not None else self._limits.run_seconds
         started = RunStarted(spec, model.name, by.correlation_id)

@@ -43,6 +43,7 @@ from podium.orchestration.tool import (
     ToolInvocation,
     ToolSpec,
 )
+from podium.orchestration.tool_times import ToolTimes
 
 __all__ = ["Answer", "Runner", "RunnerLimits"]
 
@@ -98,6 +99,7 @@ class Runner:
         gate: RunGate,
         log: RunLog,
         limits: RunnerLimits,
+        times: ToolTimes,
     ) -> None:
         self._run_id = run_id
         self._spec = spec
@@ -108,6 +110,7 @@ class Runner:
         self._executor = executor
         self._gate = gate
         self._log = log
+        self._times = times
         self._max_calls = _tighter(spec.limits.max_calls, limits.max_calls)
         self._max_turns = _tighter(spec.limits.max_turns, limits.max_turns)
         self._max_tokens = _tighter(spec.limits.max_tokens, limits.max_tokens)
@@ -145,7 +148,14 @@ class Runner:
                 reason="LIMIT_REACHED",
             )
         request = ChatRequest(
-            messages=messages, tools=tools, max_tokens=remaining, turn=index, correlation_id=self._correlation_id
+            messages=messages,
+            tools=tools,
+            max_tokens=remaining,
+            turn=index,
+            correlation_id=self._correlation_id,
+            tenant=self._tenant,
+            # The next turn begins with this one's prompt, once the tools have answered.
+            retain_seconds=self._times.p90(tool.name for tool in tools),
         )
         await self._log.append(TurnStarted(index, self._model.name))
         turn = _Turn(index, [], [], {})
@@ -154,7 +164,16 @@ class Runner:
                 await self._stream_turn(request, turn, group)
                 finished = turn.finished or TurnFinished(TurnFinishReason.STOP)
                 self.usage += finished.usage
-                await self._log.append(TurnEnded(index, "".join(turn.text), finished.usage, finished.reason))
+                await self._log.append(
+                    TurnEnded(
+                        index,
+                        "".join(turn.text),
+                        finished.usage,
+                        finished.reason,
+                        finished.model or self._model.name,
+                        finished.attempts,
+                    )
+                )
         except BaseExceptionGroup as group_error:
             raise _first_error(group_error) from None
         return turn
@@ -208,15 +227,17 @@ class Runner:
             tenant=self._tenant,
         )
         started = False
+        loop = asyncio.get_running_loop()
         try:
             async with self._gate.slot(spec.type):
                 await self._log.append(CallStarted(call.call_id, 1))
-                started = True
+                started, began = True, loop.time()
                 try:
                     result = await self._executor.invoke(invocation)
                     outcome: CallOutcome = CallSucceeded(result.result_json, result.content_type)
                 except ToolFailure as failure:
                     outcome = CallFailed(failure.code, failure.message)
+                self._times.note(call.tool, loop.time() - began)
         except asyncio.CancelledError:
             cancelled = CallFailed(ToolFailureCode.CANCELLED, "the run was cancelled")
             await self._finish(turn, call, cancelled if started else CallSkipped("the run was cancelled"))
