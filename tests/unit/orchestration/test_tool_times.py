@@ -68,14 +68,10 @@ def test_turns_tell_the_model_whose_they_are_and_how_long_the_pause_will_be() ->
 
     async def main() -> None:
         model = FunctionModel(turns)
+        by = Submitter(owner="me", tenant="acme", correlation_id="c")
         async with make_orchestrator(model, FakeTools(work=sleeping(2.5))) as orchestrator:
             for _ in range(2):
-                events = [
-                    e
-                    async for e in orchestrator.stream(
-                        RunSpec(input="go"), Submitter(owner="me", tenant="acme", correlation_id="c")
-                    )
-                ]
+                events = [e async for e in orchestrator.stream(RunSpec(input="go"), by)]
         first, second, third, _ = model.requests
         assert {request.tenant for request in model.requests} == {"acme"}
         assert first.retain_seconds is None
