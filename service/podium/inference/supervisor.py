@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 _EXIT_MISCONFIGURED = 2
 _MAX_SOCKET_PATH = 99
 _DIRECTORY_PREFIX = "podium-engine-"
+_SECRET_NAME = re.compile(r"(API_?KEY|SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIALS)$", re.IGNORECASE)
 
 
 class HostState(StrEnum):
@@ -90,6 +92,7 @@ class EngineHostSupervisor:
     Args:
         model: what `podium engine --model` takes.
         options: further flags of the host, such as `("--threads", "2")`.
+        python: interpreter of the host, which has podium and the engine; this process's own when None.
         nice: added to the host's niceness, so that the server's event loop comes first.
         on_change: called on the event loop at every change of state.
         maximum_failures: failures in a row after which the state is FAILED.
@@ -106,6 +109,7 @@ class EngineHostSupervisor:
         *,
         engine: str = "openvino",
         options: Sequence[str] = (),
+        python: Path | None = None,
         nice: int = 10,
         on_change: Callable[[HostStatus], None] = lambda _: None,
         timings: SupervisorTimings | None = None,
@@ -118,6 +122,7 @@ class EngineHostSupervisor:
         self._model = model
         self._engine_name = engine
         self._options = tuple(options)
+        self._python = str(python or sys.executable)
         self._nice = nice
         self._on_change = on_change
         self._timings = timings or SupervisorTimings()
@@ -306,7 +311,7 @@ class EngineHostSupervisor:
 
     def _command(self) -> list[str]:
         return [
-            sys.executable, "-m", "podium.engine",
+            self._python, "-m", "podium.engine",
             "--engine", self._engine_name,
             "--model", str(self._model),
             "--listen", self.address,
@@ -317,8 +322,12 @@ class EngineHostSupervisor:
 
 
 def _environment() -> dict[str, str]:
-    """The child's environment: ours without our settings, which hold keys that the host has no use for."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PODIUM_")}
+    """The child's environment: ours without our settings and without keys, which the host has no use for."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PODIUM_") and _SECRET_NAME.search(name) is None
+    }
 
 
 def _make_directory() -> Path:
