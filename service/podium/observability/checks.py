@@ -153,14 +153,29 @@ class HealthChecks:
         if probe is not None:
             self._probes[name] = _Registered(probe, timeout)
 
+    def remove(self, name: str) -> None:
+        """Forget a component; a probe of it that is under way counts for nothing."""
+        with self._lock:
+            self._components.pop(name, None)
+        self._probes.pop(name, None)
+        self._tell()
+
+    def require(self, name: str, *, optional: bool) -> None:
+        """Say whether the server is ready without a component."""
+        with self._lock:
+            self._components[name] = replace(self._components[name], optional=optional)
+        self._tell()
+
     def on_change(self, listener: Callable[[HealthReport], None]) -> None:
         """Call `listener` with the report after each change."""
         self._listeners.append(listener)
 
     def set(self, name: str, status: Status, detail: str = "", *, latency_seconds: float = 0.0) -> None:
-        """Record how a component is; for owners that know, and for the probes."""
+        """Record how a component is; for owners that know, and for the probes. Nothing for one that was removed."""
         with self._lock:
-            before = self._components[name]
+            before = self._components.get(name)
+            if before is None:
+                return
             self._components[name] = replace(
                 before,
                 status=status,

@@ -163,3 +163,35 @@ async def test_only_a_stuck_loop_is_not_live(clock: Clock) -> None:
 def test_uptime_counts_from_the_start(checks: HealthChecks, clock: Clock) -> None:
     clock.now += 60
     assert checks.report().uptime_seconds == 60
+
+
+async def test_components_come_and_go_while_the_server_runs(checks: HealthChecks) -> None:
+    """A probe that ends after its component was removed brings nothing back."""
+    probing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        probing.set()
+        await go_on.wait()
+
+    checks.add("model:a", slow)
+    heard: list[bool] = []
+    checks.on_change(lambda report: heard.append(report.ready))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(checks.check_now())
+        await probing.wait()
+        checks.remove("model:a")
+        assert heard == [True]
+        go_on.set()
+    assert "model:a" not in checks.components
+    checks.add("model:a", fine)
+    await checks.check_now()
+    assert checks.report().components[0].status is Status.HEALTHY
+
+
+def test_what_is_required_may_change(checks: HealthChecks) -> None:
+    checks.add("a")
+    assert not checks.is_ready()
+    checks.require("a", optional=True)
+    assert checks.is_ready()
+    checks.require("a", optional=False)
+    assert not checks.is_ready()
