@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import logging
+import math
+import secrets
 from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import grpc
 import grpc.aio
@@ -16,14 +19,13 @@ from smg_grpc_proto.generated import common_pb2, trtllm_service_pb2_grpc
 from smg_grpc_proto.generated import trtllm_service_pb2 as pb
 
 from podium.errors import AlreadyExists, FailedPrecondition, Internal, Unavailable
-from podium.inference.engine import (
-    EngineInfo,
-    EngineRequest,
-    FinishReason,
-    Guide,
-    GuideKind,
-    TokenDelta,
-    TokensFinished,
+from podium.inference.engine import EngineInfo, EngineRequest, Guide, TokenDelta, TokensFinished
+from podium.inference.engine_messages import (
+    HINTS,
+    MAX_MESSAGE_BYTES,
+    OutputAssembler,
+    generate_request,
+    wants_hints,
 )
 from podium.inference.engine_status import to_domain
 from podium.inference.tokenizer import Tokenizer
@@ -32,16 +34,13 @@ __all__ = ["TrtllmEngine"]
 
 _log = logging.getLogger(__name__)
 
-_MAX_MESSAGE_BYTES = 32 << 20
 _MAX_TOKENIZER_BYTES = 256 << 20
-_GUIDE_TYPES = {
-    GuideKind.JSON_SCHEMA: pb.GuidedDecodingParams.GUIDE_TYPE_JSON_SCHEMA,
-    GuideKind.REGEX: pb.GuidedDecodingParams.GUIDE_TYPE_REGEX,
-    GuideKind.EBNF: pb.GuidedDecodingParams.GUIDE_TYPE_EBNF_GRAMMAR,
-}
+_MAX_ABORTS = 4096
+# Ids on the wire may have 256 characters; the rest is ours.
+_ID_PART = 200
 _OPTIONS = (
-    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # Each client has its own connection, and finds a restarted host at once.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -52,14 +51,74 @@ _OPTIONS = (
 )
 
 
+class _Generation:
+    """One generation in flight: its call, and whether the engine still has to be told of its end.
+
+    One timer a generation looks after the wait for its next message: a timer for each message would
+    cost as much as the message.
+    """
+
+    __slots__ = ("_due", "_timer", "call", "engine_ended", "released", "request_id", "stalled", "wire_id")
+
+    def __init__(self, request_id: str, wire_id: str) -> None:
+        self.request_id = request_id
+        self.wire_id = wire_id
+        self.call: Any = None
+        self.engine_ended = False
+        self.released = False
+        self.stalled = False
+        self._due = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def read(self, limit: float) -> Any:
+        """Read the next message; after `limit` seconds the call is cancelled as `stalled`."""
+        loop = asyncio.get_running_loop()
+        self._due = loop.time() + limit
+        if self._timer is None or self._timer.when() > self._due:
+            self._watch(loop)
+        try:
+            return await self.call.read()
+        finally:
+            # A reader may take its time between two messages.
+            self._due = math.inf
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.unwatch()
+        self._timer = loop.call_at(self._due, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._due <= loop.time():
+            self.stalled = True
+            self.call.cancel()
+        elif self._due < math.inf:
+            self._watch(loop)
+
+    def unwatch(self) -> None:
+        """Forget the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 class TrtllmEngine:
     """An engine behind an address. Belongs to the event loop that made it.
+
+    Every generation has an id of its own on the wire, made from the caller's: servers mix up two
+    requests with one id, and an abort that is late must not meet a later request. A generation
+    left early is cancelled and, because not every server notices that, aborted by its id as well.
+
+    Cache salts and the hints of `EngineRequest` go only to servers that name them in their
+    features, `cache_salt`, `kv_cache_retention` and `priority`: others may refuse them, and where
+    `EngineInfo.features` lacks `cache_salt` cached prefixes are shared by all requests.
 
     Args:
         address: `unix:/path` or `host:port`, plaintext, as `trtllm-serve --grpc` offers it.
         request_timeout: seconds for one generation, from first to last token.
-        stall_timeout: seconds to wait for the first token, and between two.
+        first_token_timeout: seconds to wait for the first message; includes queueing and the prompt.
+        stall_timeout: seconds to wait between two messages.
         control_timeout: seconds for a probe, an abort or the tokenizer.
+        hints: True sends salts and hints whatever the server says of itself, False never does.
     """
 
     def __init__(
@@ -67,16 +126,26 @@ class TrtllmEngine:
         address: str,
         *,
         request_timeout: float = 120.0,
+        first_token_timeout: float = 60.0,
         stall_timeout: float = 60.0,
         control_timeout: float = 5.0,
+        hints: bool | None = None,
     ) -> None:
-        self.address = address
+        self.address: Final = address
         self._request_timeout = request_timeout
+        self._first_token_timeout = first_token_timeout
         self._stall_timeout = stall_timeout
         self._control_timeout = control_timeout
+        self._hints: frozenset[str] | None = None if hints is None else HINTS if hints else frozenset()
+        self._follow_features = hints is None
+        self._asking = asyncio.Lock()
         self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
         self._stub: Any = trtllm_service_pb2_grpc.TrtllmServiceStub(self._channel)
-        self._in_flight: set[str] = set()
+        self._in_flight: dict[str, _Generation] = {}
+        self._nonce = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self._aborts: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,14 +156,24 @@ class TrtllmEngine:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; generations in flight are cancelled."""
-        await self._channel.close(None)
+        """Abort what is in flight, wait for the engine to hear of it, and close the connection."""
+        self._closed = True
+        try:
+            for generation in list(self._in_flight.values()):
+                self._release(generation)
+            if self._aborts:
+                await asyncio.wait(self._aborts, timeout=self._control_timeout)
+        finally:
+            late = list(self._aborts)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            await self._channel.close(None)
 
     async def generate(self, request: EngineRequest) -> AsyncGenerator[TokenDelta | TokensFinished, None]:
         """Stream one generation; the last item is `TokensFinished`.
 
-        Closing the iterator early, or cancelling its task, cancels the call, which makes the
-        engine stop at its next step.
+        Closing the iterator early, or cancelling its task, makes the engine stop at its next step.
 
         Raises:
             InvalidRequest: the engine cannot serve it as it is.
@@ -104,52 +183,106 @@ class TrtllmEngine:
             Unavailable: the engine is not there, stalls, or restarted under the request; retryable.
             Internal: the engine broke the contract.
         """
+        if self._closed:
+            raise _closed()
         if request.request_id in self._in_flight:
             raise AlreadyExists("A generation with this id is in flight.")
-        self._in_flight.add(request.request_id)
-        call = self._stub.Generate(_message(request), timeout=self._request_timeout)
-        ended = False
+        wire_id = f"{request.request_id[:_ID_PART]}~{self._nonce}.{next(self._numbers)}"
+        generation = _Generation(request.request_id, wire_id)
+        self._in_flight[request.request_id] = generation
         try:
-            sent = 0
+            hints = await self._hints_for(request)
+            message = generate_request(request, generation.wire_id, hints)
+            assembler = OutputAssembler(request)
+            generation.call = self._stub.Generate(message, timeout=self._request_timeout)
+            limit = self._first_token_timeout
             while True:
-                response = await self._read(call)
-                kind = response.WhichOneof("response")
-                if kind == "chunk" and response.chunk.token_ids:
-                    sent += len(response.chunk.token_ids)
-                    yield TokenDelta(tuple(response.chunk.token_ids))
-                elif kind == "complete":
-                    # Some engines send nothing before the complete, which repeats everything.
-                    rest = tuple(response.complete.output_token_ids[sent:])
-                    if rest:
-                        yield TokenDelta(rest)
-                    finished = _finished(response.complete)
-                    # A caller may leave at the last item without ever resuming this generator.
-                    self._in_flight.discard(request.request_id)
-                    ended = True
-                    yield finished
-                    return
+                response = await self._read(generation, limit)
+                limit = self._stall_timeout
+                try:
+                    items = assembler.feed(response)
+                finally:
+                    generation.engine_ended = assembler.engine_ended
+                for item in items:
+                    if isinstance(item, TokensFinished):
+                        # A caller may leave at the last item without ever resuming this generator.
+                        self._release(generation)
+                        yield item
+                        return
+                    yield item
         finally:
-            # An abandoned call lives until the channel closes; after the end this does nothing.
-            call.cancel()
-            if not ended:
-                self._in_flight.discard(request.request_id)
+            self._release(generation)
 
-    async def _read(self, call: Any) -> Any:
+    async def _read(self, generation: _Generation, limit: float) -> Any:
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task is not None else 0
         try:
-            async with asyncio.timeout(self._stall_timeout):
-                response = await call.read()
+            response = await generation.read(limit)
         except grpc.aio.AioRpcError as error:
+            # Our own clock may run ahead of the engine's; any other status is the engine's last word.
+            generation.engine_ended = error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
             raise to_domain(error) from error
-        except TimeoutError as error:
-            raise Unavailable("The engine stopped answering.", retry_after=1.0) from error
+        except asyncio.CancelledError:
+            if task is not None and task.cancelling() > cancelled_before:
+                raise
+            # Nobody cancelled this task: the call was.
+            if generation.stalled:
+                raise Unavailable("The engine stopped answering.", retry_after=1.0) from None
+            if self._closed:
+                raise _closed() from None
+            raise
         if response is grpc.aio.EOF:
+            generation.engine_ended = True
             raise Internal("The engine ended a generation without its result.")
+        if response is None:
+            raise Internal("The engine sent a message that cannot be read.")
         return response
+
+    def _release(self, generation: _Generation) -> None:
+        """Free the id, and end the call on both sides if it has not ended. May be repeated."""
+        if generation.released:
+            return
+        generation.released = True
+        generation.unwatch()
+        self._in_flight.pop(generation.request_id, None)
+        if generation.call is None:
+            return
+        # An abandoned call lives until the channel closes; after the end this does nothing.
+        generation.call.cancel()
+        if not generation.engine_ended and len(self._aborts) < _MAX_ABORTS:
+            task = asyncio.create_task(self._send_abort(generation.wire_id), name="engine-abort")
+            self._aborts.add(task)
+            task.add_done_callback(self._aborts.discard)
+
+    async def _send_abort(self, wire_id: str) -> None:
+        try:
+            await self._stub.Abort(pb.AbortRequest(request_id=wire_id), timeout=self._control_timeout)
+        except grpc.aio.AioRpcError as error:
+            # The cancelled call has told any engine that is still there.
+            _log.debug("an engine did not take an abort", extra={"engine_status": error.code().name})
 
     async def abort(self, request_id: str) -> None:
         """Stop a generation at its next step. Harmless when it is unknown, has ended, or the engine is gone."""
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            await self._stub.Abort(pb.AbortRequest(request_id=request_id), timeout=self._control_timeout)
+        generation = self._in_flight.get(request_id)
+        if generation is not None:
+            await self._send_abort(generation.wire_id)
+
+    async def _hints_for(self, request: EngineRequest) -> frozenset[str]:
+        """Return which hints the server reads; asks it when nobody has probed it yet."""
+        if self._hints is None and wants_hints(request):
+            async with self._asking:
+                if self._hints is None:
+                    self._hints = await self._ask_hints()
+        return self._hints or frozenset()
+
+    async def _ask_hints(self) -> frozenset[str]:
+        try:
+            model = await self._stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=self._control_timeout)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return frozenset()
+            raise to_domain(error) from error
+        return HINTS.intersection(model.supported_features)
 
     async def probe(self) -> EngineInfo:
         """Return what the engine is, when it is ready to generate.
@@ -157,9 +290,12 @@ class TrtllmEngine:
         Raises:
             Unavailable: it is not ready, or does not answer in time.
         """
+        if self._closed:
+            raise _closed()
         try:
             async with asyncio.timeout(self._control_timeout):
                 health = await self._stub.HealthCheck(pb.HealthCheckRequest(), timeout=self._control_timeout)
+                # Servers answer with status OK whatever their health; the text says it.
                 if health.status != "OK":
                     raise Unavailable("The engine is not ready.", reason="MODEL_NOT_READY", retry_after=1.0)
                 model = await self._stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=self._control_timeout)
@@ -171,13 +307,16 @@ class TrtllmEngine:
             raise Unavailable("The engine does not answer its probe.", retry_after=1.0) from error
         except TimeoutError as error:
             raise Unavailable("The engine does not answer its probe in time.", retry_after=1.0) from error
+        features = frozenset(model.supported_features)
+        if self._follow_features:
+            self._hints = HINTS & features
         return EngineInfo(
             model_id=model.model_id,
             max_seq_len=model.max_seq_len,
             vocab_size=model.vocab_size,
             version=server.version,
             backend=server.backend,
-            features=frozenset(model.supported_features),
+            features=features,
         )
 
     async def tokenizer(self) -> Tokenizer:
@@ -205,10 +344,8 @@ class TrtllmEngine:
             raise to_domain(error) from error
         finally:
             call.cancel()
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise Internal("The engine's tokenizer arrived damaged.")
         # Building two tokenizers of 50,000 tokens takes a tenth of a second.
-        return await asyncio.to_thread(Tokenizer.from_zip, bytes(data))
+        return await asyncio.to_thread(_unpack, bytes(data), digest)
 
     async def warm(self, guides: Sequence[Guide], *, token_id: int = 0) -> None:
         """Let the engine compile guides now, one after another, so that no request waits for it later.
@@ -234,45 +371,11 @@ class TrtllmEngine:
                 _log.warning("a guide could not be warmed", extra={"error_type": type(error).__name__})
 
 
-def _message(request: EngineRequest) -> pb.GenerateRequest:
-    sampling = request.sampling
-    # Unset means sampling at 1.0 on the wire, so everything that matters is always sent.
-    config = pb.SamplingConfig(beam_width=1, num_return_sequences=1, temperature=sampling.temperature)
-    config.top_p = 1.0 if sampling.top_p is None else sampling.top_p
-    if sampling.top_k is not None:
-        config.top_k = sampling.top_k
-    if sampling.seed is not None:
-        config.seed = sampling.seed
-    if sampling.repetition_penalty is not None:
-        config.repetition_penalty = sampling.repetition_penalty
-    message = pb.GenerateRequest(
-        request_id=request.request_id,
-        tokenized=pb.TokenizedInput(input_token_ids=request.token_ids),
-        sampling_config=config,
-        output_config=pb.OutputConfig(exclude_input_from_output=True),
-        max_tokens=request.max_tokens,
-        streaming=True,
-        stop_token_ids=request.stop_token_ids,
-        ignore_eos=request.ignore_eos,
-    )
-    if request.guide is not None:
-        message.guided_decoding.guide_type = _GUIDE_TYPES[request.guide.kind]
-        message.guided_decoding.guide = request.guide.text
-    return message
+def _unpack(data: bytes, digest: str) -> Tokenizer:
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise Internal("The engine's tokenizer arrived damaged.")
+    return Tokenizer.from_zip(data)
 
 
-def _finished(complete: pb.GenerateComplete) -> TokensFinished:
-    try:
-        # An empty reason means that the engine does not know why it ended.
-        reason = FinishReason(complete.finish_reason or FinishReason.ERROR)
-    except ValueError as error:
-        raise Internal(
-            "The engine ended a generation for a reason that is not in the contract.",
-            metadata={"finish_reason": complete.finish_reason[:64]},
-        ) from error
-    return TokensFinished(
-        reason=reason,
-        prompt_tokens=complete.prompt_tokens,
-        completion_tokens=complete.completion_tokens,
-        cached_tokens=complete.cached_tokens,
-    )
+def _closed() -> Unavailable:
+    return Unavailable("The connection to this engine was closed: ask again.", retry_after=1.0)

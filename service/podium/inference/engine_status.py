@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]  # no stubs are published
 from grpc_status import rpc_status
 
@@ -23,22 +24,36 @@ from podium.errors import (
 __all__ = ["to_domain"]
 
 _RETRY_AFTER = 1.0
+_OUR_DOMAIN = "podium.v1"
+# gRPC says nothing else about a message over the limit of one side.
+_TOO_LARGE = "larger than max"
 
 
 def to_domain(error: grpc.aio.AioRpcError) -> PodiumError:  # noqa: PLR0911  # one return a code is plainest
-    """Map a failed call to the domain error that says what a caller can do about it."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # it reads the same two methods of either call
+    """Map a failed call to the domain error that says what a caller can do about it.
+
+    Only our own host writes its texts for callers; those of other servers never leave here.
+    """
+    status = _rich(error)
     retry_after = _retry_after(status)
     metadata = {"engine_status": error.code().name}
     details = error.details() or ""
     match error.code():
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
-            # What is wrong with the request is the caller's to know, and our host writes it for them.
+            ours = _info(status) is not None
             return InvalidRequest(
-                details or "The engine refuses the request.", violations=_violations(status), metadata=metadata
+                (details if ours else "")
+                or "The engine refuses the request: check its lengths, sampling values and guide.",
+                violations=_violations(status) if ours else (),
+                metadata=metadata,
             )
         case grpc.StatusCode.ALREADY_EXISTS:
             return AlreadyExists("A generation with this id is in flight.", metadata=metadata)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if _TOO_LARGE in details:
+            return InvalidRequest(
+                "The request or its output is larger than the engine's messages may be: ask for less at once.",
+                metadata=metadata,
+            )
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return ResourceExhausted(
                 "The engine is busy: its queue is full.",
@@ -64,6 +79,14 @@ def to_domain(error: grpc.aio.AioRpcError) -> PodiumError:  # noqa: PLR0911  # o
             return Internal("The engine failed.", metadata=metadata)
 
 
+def _rich(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    try:
+        return rpc_status.from_call(error)  # type: ignore[arg-type]  # it reads the same two methods of either call
+    except (ValueError, DecodeError):
+        # Another server's details are damaged, or contradict its status: the status alone counts.
+        return None
+
+
 def _retry_after(status: status_pb2.Status | None) -> float | None:
     info = error_details_pb2.RetryInfo()
     for detail in status.details if status is not None else ():
@@ -73,11 +96,16 @@ def _retry_after(status: status_pb2.Status | None) -> float | None:
 
 
 def _reason(status: status_pb2.Status | None, default: str | None) -> str | None:
+    info = _info(status)
+    return default if info is None else str(info.reason)
+
+
+def _info(status: status_pb2.Status | None) -> error_details_pb2.ErrorInfo | None:
     info = error_details_pb2.ErrorInfo()
     for detail in status.details if status is not None else ():
-        if detail.Unpack(info) and info.domain == "podium.v1":
-            return str(info.reason)
-    return default
+        if detail.Unpack(info) and info.domain == _OUR_DOMAIN:
+            return info
+    return None
 
 
 def _violations(status: status_pb2.Status | None) -> list[FieldViolation]:
