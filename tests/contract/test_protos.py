@@ -61,10 +61,10 @@ def test_stubs_match_the_protos(tmp_path: Path) -> None:
     "method", [method for service in SERVICES for method in service.methods], ids=lambda m: m.full_name
 )
 def test_reads_declare_that_they_change_nothing(method: object) -> None:
-    """Get, List, Check, Live and Ready are NO_SIDE_EFFECTS; Cancel is IDEMPOTENT; the rest declare nothing."""
+    """Get, List, Count, Check, Live and Ready are NO_SIDE_EFFECTS; Cancel is IDEMPOTENT; the rest declare nothing."""
     name, level = method.name, method.GetOptions().idempotency_level  # type: ignore[attr-defined]
     options = descriptor_pb2.MethodOptions
-    if re.match(r"(Get|List|Check|Live|Ready)", name):
+    if re.match(r"(Get|List|Count|Check|Live|Ready)", name):
         assert level == options.NO_SIDE_EFFECTS
     elif name.startswith("Cancel"):
         assert level == options.IDEMPOTENT

@@ -21,11 +21,13 @@ class HostArguments:
     """How to run one engine host.
 
     Attributes:
-        model: a folder made by `podium models pull`, a .gguf file, or an OpenVINO model folder.
+        model: a folder made by `podium models pull`, a .gguf file, or an OpenVINO model folder; for
+            TensorRT-LLM a folder with the model in Hugging Face's format.
         listen: `unix:/path` (under 100 characters) or `127.0.0.1:port`.
         max_active: requests stepped together; more wait in a queue.
         max_waiting: length of that queue; beyond it requests are refused with RESOURCE_EXHAUSTED.
-        kv_cache_tokens: tokens that the key-value cache holds, prompts and outputs together.
+        kv_cache_tokens: tokens that the key-value cache holds, prompts and outputs together; TensorRT-LLM
+            sizes its own, see `kv_cache_fraction` of its options.
         max_seq_len: longest prompt plus output; 0 takes the model's own.
         threads: threads for inference; 0 leaves it to the engine.
         flush_interval: seconds between two deltas of one stream under load.
@@ -34,6 +36,8 @@ class HostArguments:
         drain_limit: seconds that running requests get to finish after SIGTERM.
         nice: added to the process's niceness at the start.
         exit_with_stdin: leave when standard input closes, which is when the parent is gone.
+        options_json: further options of TensorRT-LLM, a JSON object or the path of a file that holds one.
+        metrics_listen: `127.0.0.1:port` for Prometheus metrics of TensorRT-LLM; empty for none.
     """
 
     model: Path
@@ -51,9 +55,15 @@ class HostArguments:
     drain_limit: float = 5.0
     nice: int = 0
     exit_with_stdin: bool = False
+    options_json: str = ""
+    metrics_listen: str = ""
 
     def __post_init__(self) -> None:
         check_address(self.listen)
+        if self.metrics_listen:
+            if self.metrics_listen.startswith("unix:"):
+                raise InvalidRequest("Metrics are served on loopback, such as '127.0.0.1:8001'.")
+            check_address(self.metrics_listen)
         if self.engine not in ENGINES:
             raise InvalidRequest(f"Unknown engine '{self.engine}'; there are {' and '.join(ENGINES)}.")
         for name in ("max_active", "kv_cache_tokens"):
@@ -100,6 +110,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> HostArguments:
         ("drain_limit", float),
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=defaults[name])
+    parser.add_argument("--options-json", default="", metavar="FILE_OR_JSON", help="options of TensorRT-LLM")
+    parser.add_argument("--metrics-listen", default="", metavar="ADDRESS", help="Prometheus metrics, 127.0.0.1:PORT")
     parser.add_argument("--exit-with-stdin", action="store_true")
     values = vars(parser.parse_args(argv))
     try:

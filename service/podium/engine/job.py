@@ -8,7 +8,7 @@ from typing import Protocol
 from podium.errors import PodiumError
 from podium.inference.engine import FinishReason, Guide
 
-__all__ = ["Job", "JobOutput", "JobSpec", "OutputSink", "SamplingSpec"]
+__all__ = ["Job", "JobOutput", "JobSpec", "OutputSink", "Retention", "SamplingSpec", "TokenLogprob"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +31,30 @@ class SamplingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long a part of the prompt's cache is worth keeping: priority 0 to 100, `end` None for its end."""
+
+    start: int
+    end: int | None
+    priority: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A generated token's log probability, and those of the likeliest `(token, logprob)` in its place."""
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """A vetted request. `deadline` is an instant of the host's monotonic clock."""
+    """A vetted request. `deadline` is an instant of the host's monotonic clock.
+
+    Fields from `sequences` on are set only for backends whose capabilities name them.
+    """
 
     request_id: str
     prompt: tuple[int, ...]
@@ -45,6 +67,12 @@ class JobSpec:
     ignore_eos: bool = False
     include_stop: bool = False
     deadline: float
+    sequences: int = 1
+    logprobs: int | None = None
+    lora_id: int | None = None
+    cache_salt: str = ""
+    bad_token_ids: tuple[int, ...] = ()
+    retention: tuple[Retention, ...] = ()
 
     @property
     def reserved_tokens(self) -> int:
@@ -54,12 +82,19 @@ class JobSpec:
 
 @dataclass(slots=True)
 class JobOutput:
-    """What one step added to one job. `error` or `finish` is set on the last one, never both."""
+    """What one step added to one sequence of a job.
+
+    `finish` is set on a sequence's last one; `error` ends all of the job's sequences. Never both.
+    `logprobs` is as long as `token_ids` where they were asked for.
+    """
 
     token_ids: list[int]
     finish: FinishReason | None = None
     matched_stop: int | None = None
     error: PodiumError | None = None
+    sequence: int = 0
+    cached_tokens: int = 0
+    logprobs: list[TokenLogprob] | None = None
 
 
 class OutputSink(Protocol):

@@ -7,14 +7,15 @@ everything that one step brought in one wake-up.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 
+from podium.engine.backend import EngineState
 from podium.engine.job import Job, JobOutput, JobSpec, OutputSink, Pipeline, StepResult
 from podium.engine.quarantine import Quarantine
 from podium.errors import AlreadyExists, Internal, PodiumError, ResourceExhausted, Unavailable
@@ -33,16 +34,11 @@ _MAX_FAILURES = 3
 _SOURCE_PLACE = re.compile(r"[A-Za-z0-9_]+\.(?:cc|cpp|hpp|h):[0-9]+")
 _RETRY_AFTER_REBUILD = 2.0
 _RETRY_WHEN_FULL = 1.0
+_CLOSE_LIMIT = 3.0
 
 
-class StepperState(StrEnum):
-    """Whether the engine can generate. FAILED and STOPPED are final."""
-
-    STARTING = "starting"
-    READY = "ready"
-    REBUILDING = "rebuilding"
-    FAILED = "failed"
-    STOPPED = "stopped"
+# The name that it has here: a stepper is never UNHEALTHY.
+StepperState = EngineState
 
 
 class Stepper:
@@ -104,6 +100,10 @@ class Stepper:
     def start(self) -> None:
         """Build the pipeline and begin to step, in the stepping thread."""
         self._thread.start()
+
+    async def aclose(self) -> None:
+        """Close without blocking the event loop, for at most a few seconds."""
+        await asyncio.to_thread(self.close, _CLOSE_LIMIT)
 
     def close(self, timeout: float) -> bool:
         """End everything in flight as retryable and wait `timeout` seconds for the thread; true when it ended."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from podium.engine.job import JobOutput
+from podium.engine.job import JobOutput, TokenLogprob
 from podium.engine.stepper import Delivery
 from podium.errors import PodiumError
 from podium.inference.engine import FinishReason
 
-__all__ = ["OutputStream", "deliver"]
+__all__ = ["JobStreams", "OutputStream", "deliver"]
 
 
 class OutputStream:
@@ -22,12 +22,16 @@ class OutputStream:
         ids: everything so far.
         finish: set with the last ids.
         matched_stop: the stop token that ended it, if one did.
+        cached_tokens: tokens of the prompt that came from the prefix cache.
+        logprobs: one for each of `ids` where they were asked for, else empty.
     """
 
     def __init__(self) -> None:
         self.ids: list[int] = []
         self.finish: FinishReason | None = None
         self.matched_stop: int | None = None
+        self.cached_tokens = 0
+        self.logprobs: list[TokenLogprob] = []
         self._error: PodiumError | None = None
         self._sent = 0
         self._ready = asyncio.Event()
@@ -37,6 +41,8 @@ class OutputStream:
         self.ids += output.token_ids
         self.finish = output.finish
         self.matched_stop = output.matched_stop
+        self.cached_tokens = max(self.cached_tokens, output.cached_tokens)
+        self.logprobs += output.logprobs or ()
         self._error = output.error
         self._ready.set()
 
@@ -54,6 +60,27 @@ class OutputStream:
         self._sent = len(self.ids)
         # Decided here: while the caller sends these, more may come.
         return new, self.finish is not None
+
+
+class JobStreams:
+    """The streams of one job, one for each of its sequences."""
+
+    def __init__(self, sequences: int) -> None:
+        self.streams = [OutputStream() for _ in range(sequences)]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every sequence has come to its end."""
+        return all(stream.finish is not None for stream in self.streams)
+
+    def put(self, output: JobOutput) -> None:
+        """Hand an output to its sequence, an error to all that have not ended."""
+        if output.error is None:
+            self.streams[output.sequence].put(output)
+            return
+        for stream in self.streams:
+            if stream.finish is None:
+                stream.put(output)
 
 
 def deliver(batch: Sequence[Delivery]) -> None:
