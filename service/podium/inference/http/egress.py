@@ -1,0 +1,199 @@
+"""What may leave this machine: checked on the configured address, and again on the resolved one."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import httpcore
+
+from podium.errors import FailedPrecondition
+
+__all__ = ["EgressPolicy", "GuardedBackend", "Resolver", "Zone", "system_resolver", "zone_of_host"]
+
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Gives the addresses of a host, for a port."""
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+
+# Services on the internet: refused without CLOUD_LLM_ENABLED before their names are even looked up.
+_VENDORS = (
+    "anthropic.com", "openai.com", "openai.azure.com", "googleapis.com", "mistral.ai", "groq.com", "openrouter.ai",
+    "together.xyz", "together.ai", "deepseek.com", "fireworks.ai", "x.ai", "cohere.com", "cohere.ai",
+    "perplexity.ai", "cerebras.ai", "huggingface.co", "deepinfra.com", "moonshot.ai", "ollama.com",
+)  # fmt: skip
+
+
+class Zone(StrEnum):
+    """How far away an address is."""
+
+    LOOPBACK = "loopback"
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressPolicy:
+    """Where models may be. Loopback addresses and Unix sockets always are allowed.
+
+    Attributes:
+        cloud_enabled: whether public addresses and known vendors may be reached (`CLOUD_LLM_ENABLED`).
+        remote_enabled: whether private addresses of other machines may be (`REMOTE_LLM_ENABLED`).
+    """
+
+    cloud_enabled: bool = False
+    remote_enabled: bool = False
+
+    def check_host(self, host: str) -> Zone:
+        """Check a configured host without looking it up. Returns how far away it will be at most.
+
+        Raises:
+            FailedPrecondition: it is not allowed; names the setting that would allow it.
+        """
+        zone = zone_of_host(host)
+        if zone is not None:
+            self._require(zone, host)
+            return zone
+        if _is_vendor(host):
+            self._require(Zone.PUBLIC, host)
+        elif not (self.cloud_enabled or self.remote_enabled):
+            raise _refusal(host, "outside this machine", "REMOTE_LLM_ENABLED=true (or CLOUD_LLM_ENABLED=true)")
+        return Zone.PUBLIC
+
+    def check_addresses(self, host: str, addresses: Iterable[str]) -> None:
+        """Check what a host resolved to; every address has to be allowed.
+
+        Raises:
+            FailedPrecondition: one is not; a loopback name that leads elsewhere never is.
+        """
+        named = zone_of_host(host)
+        for text in addresses:
+            zone = _zone(ipaddress.ip_address(text.partition("%")[0]))
+            if named is Zone.LOOPBACK and zone is not Zone.LOOPBACK:
+                raise FailedPrecondition(f"{host} does not lead to this machine: mend its name resolution")
+            self._require(zone, host)
+
+    def _require(self, zone: Zone, host: str) -> None:
+        if zone is Zone.PUBLIC and not self.cloud_enabled:
+            raise _refusal(host, "on the internet", "CLOUD_LLM_ENABLED=true")
+        if zone is Zone.PRIVATE and not self.remote_enabled:
+            raise _refusal(host, "on another machine", "REMOTE_LLM_ENABLED=true")
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Connects only to addresses that the policy allows.
+
+    A host is looked up once for each connection, and the connection goes to an address that was checked.
+    """
+
+    def __init__(self, policy: EgressPolicy, *, resolver: Resolver | None = None) -> None:
+        self._policy = policy
+        self._resolver = resolver or system_resolver
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the interface has it
+        local_address: str | None = None,
+        socket_options: Iterable[_SocketOption] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Resolve, check and connect, all within `timeout` seconds.
+
+        Raises:
+            FailedPrecondition: the policy does not allow one of the addresses.
+            httpcore.ConnectError, httpcore.ConnectTimeout: the connection failed.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                addresses = await self._addresses(host, port)
+                self._policy.check_addresses(host, addresses)
+                share = None if timeout is None else timeout / len(addresses)
+                return await self._first(addresses, port, share, local_address, list(socket_options or ()))
+        except TimeoutError:
+            raise httpcore.ConnectTimeout("connecting took too long") from None
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109 - the interface has it
+        socket_options: Iterable[_SocketOption] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to a Unix socket, which is always allowed."""
+        return await self._inner.connect_unix_socket(path, timeout, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+        if _literal(host) is not None:
+            return [host]
+        try:
+            found = await self._resolver(host, port)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError("the host name cannot be resolved") from error
+        if not found:
+            raise httpcore.ConnectError("the host name has no address")
+        return list(dict.fromkeys(found))
+
+    async def _first(
+        self,
+        addresses: Sequence[str],
+        port: int,
+        share: float | None,
+        local_address: str | None,
+        options: list[_SocketOption],
+    ) -> httpcore.AsyncNetworkStream:
+        failure: Exception = httpcore.ConnectError("no address")
+        for address in addresses:
+            try:
+                return await self._inner.connect_tcp(address, port, share, local_address, options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+
+async def system_resolver(host: str, port: int) -> Sequence[str]:
+    """Look a host up the way this machine does."""
+    entries = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in entries]
+
+
+def zone_of_host(host: str) -> Zone | None:
+    """Return how far away a host is by its name alone; None when only its addresses could tell."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return Zone.LOOPBACK
+    address = _literal(name)
+    return None if address is None else _zone(address)
+
+
+def _literal(host: str) -> _Address | None:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _zone(address: _Address) -> Zone:
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if address.is_loopback:
+        return Zone.LOOPBACK
+    return Zone.PUBLIC if address.is_global or address.is_multicast else Zone.PRIVATE
+
+
+def _is_vendor(host: str) -> bool:
+    name = host.rstrip(".").lower()
+    return any(name == vendor or name.endswith(f".{vendor}") for vendor in _VENDORS)
+
+
+def _refusal(host: str, where: str, setting: str) -> FailedPrecondition:
+    return FailedPrecondition(f"{host} is {where}, and models there are switched off: set {setting} to allow them")
