@@ -12,6 +12,7 @@ from podium.errors import NotFound
 from podium.inference.scripted import ScriptedModel, ScriptFile
 from podium.orchestration.chat import ChatEvent, ChatModel, ChatRequest, ModelInfo, TokenCount
 from podium.orchestration.limits import CallGate, ConcurrencyLimits
+from podium.orchestration.long_results import LongResults
 from podium.orchestration.orchestrator import Orchestrator, OrchestratorLimits
 from podium.orchestration.tool import ToolInvocation, ToolResult, ToolSpec
 from podium.store.memory import MemoryRunStore
@@ -112,7 +113,12 @@ def sleeping(seconds: float, result: Any = "done") -> ToolBody:
 
 
 def make_orchestrator(
-    model: ChatModel, tools: FakeTools, concurrency: ConcurrencyLimits | None = None, **limits: Any
+    model: ChatModel,
+    tools: FakeTools,
+    concurrency: ConcurrencyLimits | None = None,
+    *,
+    long_results: LongResults | None = None,
+    **limits: Any,
 ) -> Orchestrator:
     """Return an orchestrator in virtual time with predictable run ids."""
     counter = itertools.count(1)
@@ -124,5 +130,6 @@ def make_orchestrator(
         gate=CallGate(concurrency or ConcurrencyLimits()),
         new_run_id=lambda: f"run_{next(counter):026d}",
         limits=OrchestratorLimits(**limits),
+        long_results=long_results,
         clock_ns=virtual_clock_ns,
     )

@@ -24,6 +24,7 @@ from podium.orchestration.chat import ModelCatalog, Usage
 from podium.orchestration.events import LoggedEvent, RunEnded, RunFailure, RunSpec, RunStarted, RunState
 from podium.orchestration.journal import RunHeader, RunPage, RunStore
 from podium.orchestration.limits import CallGate
+from podium.orchestration.long_results import LongResults
 from podium.orchestration.run_log import RunLog, RunObserver
 from podium.orchestration.runner import Runner, RunnerLimits
 from podium.orchestration.tool import ToolCatalog, ToolExecutor, ToolSpec
@@ -78,6 +79,7 @@ class Orchestrator:
         new_run_id: Callable[[], str],
         gate: CallGate,
         limits: OrchestratorLimits | None = None,
+        long_results: LongResults | None = None,
         observers: Collection[RunObserver] = (),
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -88,6 +90,7 @@ class Orchestrator:
         self._new_run_id = new_run_id
         self._limits = limits or OrchestratorLimits()
         self._times = ToolTimes()
+        self._long_results = long_results
         self._observers = tuple(observers)
         self._clock_ns = clock_ns
         self._gate = gate
@@ -196,6 +199,7 @@ class Orchestrator:
             log=active.log,
             limits=self._limits.runner,
             times=self._times,
+            long_results=self._long_results,
         )
         limit = min(seconds, self._limits.run_seconds) if seconds is not None else self._limits.run_seconds
         started = RunStarted(spec, model.name, by.correlation_id)
@@ -212,6 +216,7 @@ class Orchestrator:
         except Exception:  # noqa: BLE001  the outermost boundary of a run's task
             _log.exception("run could not be recorded", extra={"run_id": active.header.run_id})
         finally:
+            runner.close()
             active.log.feed.end()
             del self._active[active.header.run_id]
             active.done.set()

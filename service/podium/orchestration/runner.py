@@ -35,12 +35,14 @@ from podium.orchestration.events import (
     TurnStarted,
 )
 from podium.orchestration.limits import RunGate
+from podium.orchestration.long_results import LongResults
 from podium.orchestration.run_log import RunLog
 from podium.orchestration.tool import (
     ToolExecutor,
     ToolFailure,
     ToolFailureCode,
     ToolInvocation,
+    ToolResult,
     ToolSpec,
 )
 from podium.orchestration.tool_times import ToolTimes
@@ -100,6 +102,7 @@ class Runner:
         log: RunLog,
         limits: RunnerLimits,
         times: ToolTimes,
+        long_results: LongResults | None = None,
     ) -> None:
         self._run_id = run_id
         self._spec = spec
@@ -111,6 +114,8 @@ class Runner:
         self._gate = gate
         self._log = log
         self._times = times
+        self._long_results = long_results
+        self._reader: ToolSpec | None = None  # reads on in results that were cut; offered once there are any
         self._max_calls = _tighter(spec.limits.max_calls, limits.max_calls)
         self._max_turns = _tighter(spec.limits.max_turns, limits.max_turns)
         self._max_tokens = _tighter(spec.limits.max_tokens, limits.max_tokens)
@@ -129,7 +134,7 @@ class Runner:
         for index in range(self._max_turns):
             # The last turn is offered no tools, so that it has to answer from what there is.
             last = index == self._max_turns - 1 and index > 0
-            turn = await self._take_turn(index, messages, () if last else tuple(self._tools.values()))
+            turn = await self._take_turn(index, messages, () if last else self._offered())
             if not turn.calls:
                 cut = turn.finished is not None and turn.finished.reason is TurnFinishReason.LENGTH
                 return Answer("".join(turn.text), self._partial or cut or last, self.usage)
@@ -140,6 +145,14 @@ class Runner:
             reason="LIMIT_REACHED",
         )
 
+    def close(self) -> None:
+        """Let go of what was kept for the run."""
+        if self._long_results is not None:
+            self._long_results.forget(self._tenant, self._run_id)
+
+    def _offered(self) -> tuple[ToolSpec, ...]:
+        return (*self._tools.values(), *(() if self._reader is None else (self._reader,)))
+
     async def _take_turn(self, index: int, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> _Turn:
         remaining = self._max_tokens - self.usage.completion_tokens
         if remaining <= 0:
@@ -148,7 +161,7 @@ class Runner:
                 reason="LIMIT_REACHED",
             )
         request = ChatRequest(
-            messages=messages,
+            messages=tuple(messages),
             tools=tools,
             max_tokens=remaining,
             turn=index,
@@ -193,8 +206,10 @@ class Runner:
                                 turn.finished = finished
                 return
             except Unavailable as error:
-                # An open breaker says when to come back, which is longer than a caller should wait.
-                if attempt == self._model_retries or not turn.silent or isinstance(error, CircuitOpen):
+                # An open breaker says when to come back, which is longer than a caller should wait; a
+                # route has tried again already, with every model that it has.
+                no_use = isinstance(error, CircuitOpen) or "models" in error.metadata
+                if attempt == self._model_retries or not turn.silent or no_use:
                     raise
                 await asyncio.sleep(error.retry_after if error.retry_after is not None else 0.25 * 2**attempt)
 
@@ -202,7 +217,8 @@ class Runner:
         """Log a call and start it at once, while the model may still be writing the next."""
         call = CallRequest(f"c{turn.index}_{len(turn.calls)}", sealed.tool, sealed.arguments_json, sealed.provider_id)
         turn.calls.append(call)
-        spec = self._tools.get(call.tool)
+        reader = self._reader if self._reader is not None and self._reader.name == call.tool else None
+        spec = self._tools.get(call.tool, reader)
         await self._log.append(CallSealed(call.call_id, call.tool, call.arguments_json, spec.version if spec else ""))
         if self._calls_made >= self._max_calls:
             because = f"the run's limit of {self._max_calls} calls was reached"
@@ -233,7 +249,7 @@ class Runner:
                 await self._log.append(CallStarted(call.call_id, 1))
                 started, began = True, loop.time()
                 try:
-                    result = await self._executor.invoke(invocation)
+                    result = await self._invoke(invocation)
                     outcome: CallOutcome = CallSucceeded(result.result_json, result.content_type)
                 except ToolFailure as failure:
                     outcome = CallFailed(failure.code, failure.message)
@@ -244,10 +260,27 @@ class Runner:
             raise
         await self._finish(turn, call, outcome)
 
+    async def _invoke(self, invocation: ToolInvocation) -> ToolResult:
+        if invocation.tool not in self._tools and self._long_results is not None:
+            return await self._long_results.fetch(invocation)
+        return await self._executor.invoke(invocation)
+
+    def _shown(self, result: bytes) -> str:
+        """Return a result as the model gets it: cut when it is too long, with the means to read on."""
+        text = result.decode("utf-8", "replace")
+        if self._long_results is None:
+            return text
+        cut = self._long_results.cut(text, tenant=self._tenant, run_id=self._run_id)
+        if cut is None:
+            return text
+        if self._long_results.tool.name not in self._tools:
+            self._reader = self._long_results.tool
+        return cut
+
     async def _finish(self, turn: _Turn, call: CallRequest, outcome: CallOutcome) -> None:
         match outcome:
             case CallSucceeded(result_json=result):
-                content, ok = result.decode("utf-8", "replace"), True
+                content, ok = self._shown(result), True
             case CallFailed(code=code, message=text):
                 self._partial = True
                 content, ok = f"{code}: {text}", False

@@ -73,7 +73,8 @@ class Writer:
             if not droppable:
                 raise InvalidRequest(
                     f"The request has {len(ids)} tokens; with {room} for the answer it does not fit the model's "
-                    f"{self._context_length}. Shorten it."
+                    f"{self._context_length}. Shorten it.",
+                    metadata={"limit": "context_length"},
                 )
             del kept[droppable[0]]
 
