@@ -4,10 +4,12 @@ What callers use is exported here; modules that begin with an underscore are not
 package needs Podium's base install only: nothing of the server is imported, ever.
 """
 
-from podium_client._async import AsyncPodium, AsyncRunStream, AsyncTextStream
+from podium_client._async import AsyncPodium
+from podium_client._async_streams import AsyncRunStream, AsyncTextStream, AsyncTokenStream
 from podium_client._channel import Tls
 from podium_client._correlation import correlation
-from podium_client._sync import Podium, RunStream, TextStream
+from podium_client._sync import Podium
+from podium_client._sync_streams import RunStream, TextStream, TokenStream
 from podium_client.catalog import ModelInfo, SideEffects, ToolExample, ToolInfo
 from podium_client.errors import (
     AlreadyExists,
@@ -37,7 +39,18 @@ from podium_client.events import (
     ToolCallSealed,
     ToolCallStarted,
 )
-from podium_client.generation import Generation, Message
+from podium_client.generation import (
+    ChatResult,
+    Generation,
+    GenerationPart,
+    Message,
+    ModelAttempt,
+    ModelCall,
+    ReasoningPart,
+    TextPart,
+    TokenCount,
+    ToolDefinition,
+)
 from podium_client.health import HealthComponent, HealthReport, HealthStatus
 from podium_client.runs import (
     RunError,
@@ -57,16 +70,21 @@ __all__ = [
     "AsyncPodium",
     "AsyncRunStream",
     "AsyncTextStream",
+    "AsyncTokenStream",
     "Cancelled",
+    "ChatResult",
     "DeadlineExceeded",
     "FailedPrecondition",
     "Generation",
+    "GenerationPart",
     "HealthComponent",
     "HealthReport",
     "HealthStatus",
     "Internal",
     "InvalidRequest",
     "Message",
+    "ModelAttempt",
+    "ModelCall",
     "ModelInfo",
     "ModelTurnFinished",
     "ModelTurnStarted",
@@ -74,6 +92,7 @@ __all__ = [
     "PermissionDenied",
     "Podium",
     "PodiumError",
+    "ReasoningPart",
     "ResourceExhausted",
     "RunError",
     "RunEvent",
@@ -87,14 +106,18 @@ __all__ = [
     "RunStream",
     "SideEffects",
     "TextDelta",
+    "TextPart",
     "TextStream",
     "Tls",
+    "TokenCount",
+    "TokenStream",
     "ToolCall",
     "ToolCallFailure",
     "ToolCallFinished",
     "ToolCallSealed",
     "ToolCallStarted",
     "ToolCallState",
+    "ToolDefinition",
     "ToolExample",
     "ToolInfo",
     "TurnFinishReason",

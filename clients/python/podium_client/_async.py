@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar
 
 from grpc import aio
 
@@ -21,11 +20,11 @@ from podium.v1 import (
     tool_pb2_grpc,
 )
 from podium_client import _requests
+from podium_client._async_streams import AsyncRunStream, AsyncTextStream, AsyncTokenStream
 from podium_client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, CallOptions, Endpoint, Tls
 from podium_client._status import typed_error
 from podium_client.catalog import ModelInfo, ToolInfo
-from podium_client.events import RunEvent, RunFinished, event_of
-from podium_client.generation import Generation, Message
+from podium_client.generation import ChatResult, Message, TokenCount, ToolDefinition
 from podium_client.health import HealthReport
 from podium_client.runs import RunLimits, RunPage, RunResult, RunState, ToolCall
 
@@ -144,6 +143,8 @@ class AsyncPodium:
         prompt: str | Sequence[Message],
         *,
         model: str | None = None,
+        tools: Iterable[ToolDefinition | str] = (),
+        tool_choice: Literal["auto", "none", "required"] | None = None,
         max_tokens: int | None = None,
         temperature: float = 0.0,
         top_p: float | None = None,
@@ -153,14 +154,31 @@ class AsyncPodium:
         deadline: float | timedelta | None = None,
         correlation_id: str | None = None,
     ) -> AsyncTextStream:
-        """Stream a model's answer, without tools or planning.
+        """Stream one turn of a model, without planning. Calls that it asks for are not run.
 
-        Use it as `async with podium.generate(...) as texts: async for text in texts: ...`. Leaving
-        the block early stops the generation; `texts.finished` is set at the end.
+        Use it as `async with podium.generate(...) as texts: async for text in texts: ...`, or
+        `async for part in texts.parts()` for reasoning and calls as they come. Leaving the block early
+        stops the generation; `texts.finished` is set at the end.
+
+        Args:
+            prompt: what the user says, or a whole conversation.
+            model: name or alias; the server's default otherwise.
+            tools: what the model may ask for: `ToolDefinition`s of your own, names of the server's.
+            tool_choice: whether it may, must not or must ask for calls; `auto` otherwise.
+            max_tokens: most tokens to write; the model's own limit otherwise.
+            temperature: 0 always takes the likeliest token; up to 2.
+            top_p: only the likeliest tokens that together have this probability.
+            seed: makes sampling repeatable where the model can.
+            json_schema: what the answer must follow.
+            stop: texts that end the answer and are not part of it.
+            deadline: seconds for the whole generation.
+            correlation_id: found again in the server's logs.
         """
         request = _requests.generate_request(
             prompt,
             model=model,
+            tools=tools,
+            tool_choice=tool_choice,
             max_tokens=max_tokens,
             temperature=temperature,
             top_p=top_p,
@@ -169,6 +187,91 @@ class AsyncPodium:
             stop=stop,
         )
         return AsyncTextStream(self._inference.Generate, request, self._endpoint.call(deadline, correlation_id))
+
+    async def chat(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        model: str | None = None,
+        tools: Iterable[ToolDefinition | str] = (),
+        tool_choice: Literal["auto", "none", "required"] | None = None,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        seed: int | None = None,
+        json_schema: Mapping[str, Any] | str | None = None,
+        stop: Iterable[str] = (),
+        deadline: float | timedelta | None = None,
+        correlation_id: str | None = None,
+    ) -> ChatResult:
+        """Return one whole turn of a model: text, reasoning, calls; arguments as for `generate`."""
+        stream = self.generate(
+            prompt,
+            model=model,
+            tools=tools,
+            tool_choice=tool_choice,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            json_schema=json_schema,
+            stop=stop,
+            deadline=deadline,
+            correlation_id=correlation_id,
+        )
+        async with stream as texts:
+            async for _ in texts:
+                continue
+        return stream.result()
+
+    def generate_tokens(
+        self,
+        token_ids: Sequence[int],
+        *,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float = 0.0,
+        top_p: float | None = None,
+        seed: int | None = None,
+        json_schema: Mapping[str, Any] | str | None = None,
+        stop_token_ids: Iterable[int] = (),
+        deadline: float | timedelta | None = None,
+        correlation_id: str | None = None,
+    ) -> AsyncTokenStream:
+        """Stream a generation from token ids, as token ids; for models with `token_input`.
+
+        Use it as `async with podium.generate_tokens(...) as deltas: async for ids in deltas: ...`.
+        No template is applied. Arguments as for `generate`, but for:
+
+        Args:
+            token_ids: the prompt, in the model's own vocabulary.
+            stop_token_ids: ids that end the answer and are not part of it.
+        """
+        request = _requests.tokens_request(
+            token_ids,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            json_schema=json_schema,
+            stop_token_ids=stop_token_ids,
+        )
+        return AsyncTokenStream(self._inference.Generate, request, self._endpoint.call(deadline, correlation_id))
+
+    async def count_tokens(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        model: str | None = None,
+        tools: Iterable[ToolDefinition | str] = (),
+        deadline: float | timedelta | None = None,
+        correlation_id: str | None = None,
+    ) -> TokenCount:
+        """Return how many tokens a prompt has for a model, with its template and tools."""
+        options = self._endpoint.call(deadline, correlation_id)
+        request = _requests.count_request(prompt, model=model, tools=tools)
+        return TokenCount.of(await _unary(self._inference.CountTokens, request, options))
 
     async def get_run(
         self, run_id: str, *, deadline: float | timedelta | None = None, correlation_id: str | None = None
@@ -259,79 +362,3 @@ async def _unary(
         return await call
     except aio.AioRpcError as error:
         raise typed_error(error, sent_correlation_id=options.correlation_id) from error
-
-
-class _AsyncStream(Generic[_Request, _Response]):
-    """A server stream that lives as long as its `async with` block."""
-
-    def __init__(
-        self, method: aio.UnaryStreamMultiCallable[_Request, _Response], request: _Request, options: CallOptions
-    ) -> None:
-        self._open: Callable[[], aio.UnaryStreamCall[_Request, _Response]] = lambda: method(
-            request, timeout=options.timeout, metadata=options.metadata, wait_for_ready=options.wait_for_ready
-        )
-        self._call: aio.UnaryStreamCall[_Request, _Response] | None = None
-        self.correlation_id = options.correlation_id
-
-    async def __aenter__(self) -> Self:
-        if self._call is not None:
-            raise RuntimeError("a stream is entered once; call the method again for another")
-        self._call = self._open()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._call is not None:
-            self._call.cancel()  # an abandoned call would live until the channel closes
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def _next(self) -> _Response:
-        if self._call is None:
-            raise RuntimeError("enter the stream first: `async with podium.stream(...) as events`")
-        try:
-            message = await self._call.read()
-        except aio.AioRpcError as error:
-            raise typed_error(error, sent_correlation_id=self.correlation_id) from error
-        except asyncio.CancelledError:
-            self._call.cancel()
-            raise
-        if message is aio.EOF:
-            raise StopAsyncIteration
-        return cast("_Response", message)
-
-
-class AsyncRunStream(_AsyncStream[orchestrator_pb2.ExecuteStreamRequest, orchestrator_pb2.ExecuteStreamResponse]):
-    """The events of a run. `run_id` is known from the first event on, `finished` after the last."""
-
-    run_id: str = ""
-    finished: RunFinished | None = None
-
-    async def __anext__(self) -> RunEvent:
-        while True:
-            event = event_of((await self._next()).event)
-            if event is None:
-                continue
-            self.run_id = event.run_id
-            if isinstance(event, RunFinished):
-                self.finished = event
-            return event
-
-
-class AsyncTextStream(_AsyncStream[inference_pb2.GenerateRequest, inference_pb2.GenerateResponse]):
-    """The text of a generation, piece by piece. `finished` is set after the last piece."""
-
-    finished: Generation | None = None
-
-    async def __anext__(self) -> str:
-        while True:
-            part = await self._next()
-            match part.WhichOneof("part"):
-                case "text":
-                    return part.text
-                case "finished":
-                    self.finished = Generation.of(part.finished)
-                case _:  # a kind of part that came after this client
-                    continue

@@ -25,6 +25,7 @@ _RETRIED = (
     {"service": "podium.v1.ToolService", "method": "ListTools"},
     {"service": "podium.v1.ToolService", "method": "GetTool"},
     {"service": "podium.v1.InferenceService", "method": "ListModels"},
+    {"service": "podium.v1.InferenceService", "method": "CountTokens"},
     {"service": "podium.v1.HealthService"},
 )
 

@@ -8,13 +8,20 @@ from typing import Any
 
 from podium.v1 import inference_pb2, orchestrator_pb2, run_pb2, tool_pb2
 from podium_client._correlation import mint
-from podium_client.generation import Message
+from podium_client.generation import Message, ToolDefinition
 from podium_client.runs import RunLimits, RunState
 
 _ROLES: Mapping[str, inference_pb2.ChatRole.ValueType] = {
     "system": inference_pb2.CHAT_ROLE_SYSTEM,
     "user": inference_pb2.CHAT_ROLE_USER,
     "assistant": inference_pb2.CHAT_ROLE_ASSISTANT,
+    "tool": inference_pb2.CHAT_ROLE_TOOL,
+}
+_CHOICES: Mapping[str | None, inference_pb2.ToolChoice.ValueType] = {
+    None: inference_pb2.TOOL_CHOICE_UNSPECIFIED,
+    "auto": inference_pb2.TOOL_CHOICE_AUTO,
+    "none": inference_pb2.TOOL_CHOICE_NONE,
+    "required": inference_pb2.TOOL_CHOICE_REQUIRED,
 }
 
 
@@ -48,6 +55,8 @@ def generate_request(
     prompt: str | Sequence[Message],
     *,
     model: str | None,
+    tools: Iterable[ToolDefinition | str],
+    tool_choice: str | None,
     max_tokens: int | None,
     temperature: float,
     top_p: float | None,
@@ -58,14 +67,51 @@ def generate_request(
     """Return what to generate. A plain string is one message of the user."""
     if isinstance(stop, str):
         raise TypeError("stop is a list of texts, not one string")
-    messages = [Message("user", prompt)] if isinstance(prompt, str) else prompt
+    if tool_choice not in _CHOICES:
+        raise ValueError(f"tool_choice is auto, none or required, not {tool_choice!r}")
+    definitions, names = _tools(tools)
     return inference_pb2.GenerateRequest(
         model=model or "",
-        messages=[inference_pb2.ChatMessage(role=_ROLES[m.role], text=m.text) for m in messages],
+        messages=_messages(prompt),
+        tools=definitions,
+        tool_names=names,
+        tool_choice=_CHOICES[tool_choice],
         max_tokens=max_tokens or 0,
-        sampling=inference_pb2.SamplingOptions(temperature=temperature, top_p=top_p or 0.0, seed=seed),
+        sampling=_sampling(temperature, top_p, seed),
         json_schema=_schema(json_schema),
         stop=list(stop),
+    )
+
+
+def tokens_request(
+    token_ids: Sequence[int],
+    *,
+    model: str | None,
+    max_tokens: int | None,
+    temperature: float,
+    top_p: float | None,
+    seed: int | None,
+    json_schema: Mapping[str, Any] | str | None,
+    stop_token_ids: Iterable[int],
+) -> inference_pb2.GenerateRequest:
+    """Return what to generate from token ids."""
+    return inference_pb2.GenerateRequest(
+        model=model or "",
+        token_ids=token_ids,
+        max_tokens=max_tokens or 0,
+        sampling=_sampling(temperature, top_p, seed),
+        json_schema=_schema(json_schema),
+        stop_token_ids=list(stop_token_ids),
+    )
+
+
+def count_request(
+    prompt: str | Sequence[Message], *, model: str | None, tools: Iterable[ToolDefinition | str]
+) -> inference_pb2.CountTokensRequest:
+    """Return what to count."""
+    definitions, names = _tools(tools)
+    return inference_pb2.CountTokensRequest(
+        model=model or "", messages=_messages(prompt), tools=definitions, tool_names=names
     )
 
 
@@ -90,3 +136,49 @@ def _schema(given: Mapping[str, Any] | str | None) -> str:
     if given is None:
         return ""
     return given if isinstance(given, str) else json.dumps(given)
+
+
+def _messages(prompt: str | Sequence[Message]) -> list[inference_pb2.ChatMessage]:
+    messages = [Message("user", prompt)] if isinstance(prompt, str) else prompt
+    return [
+        inference_pb2.ChatMessage(
+            role=_ROLES[m.role],
+            text=m.text,
+            calls=[
+                inference_pb2.ChatToolCall(call_id=c.call_id, tool=c.tool, arguments_json=c.arguments_json)
+                for c in m.calls
+            ],
+            call_id=m.call_id,
+            failed=m.failed,
+        )
+        for m in messages
+    ]
+
+
+def _tools(given: Iterable[ToolDefinition | str]) -> tuple[list[inference_pb2.ToolDefinition], list[str]]:
+    """Split tools into those that the caller describes and the names of the server's own."""
+    if isinstance(given, str):
+        raise TypeError("tools is a list of tools, not one string")
+    definitions: list[inference_pb2.ToolDefinition] = []
+    names: list[str] = []
+    for tool in given:
+        if isinstance(tool, str):
+            names.append(tool)
+            continue
+        schema = json.dumps(dict(tool.input_schema)).encode() if tool.input_schema else b""
+        definitions.append(
+            inference_pb2.ToolDefinition(
+                name=tool.name,
+                description=tool.description,
+                input_schema_json=schema,
+                examples=[
+                    tool_pb2.ToolExample(request=each.request, arguments_json=json.dumps(each.arguments).encode())
+                    for each in tool.examples
+                ],
+            )
+        )
+    return definitions, names
+
+
+def _sampling(temperature: float, top_p: float | None, seed: int | None) -> inference_pb2.SamplingOptions:
+    return inference_pb2.SamplingOptions(temperature=temperature, top_p=top_p or 0.0, seed=seed)

@@ -73,7 +73,16 @@ class ToolInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A configured model. `detail` says why it is not ready; `context_length` 0 means no limit."""
+    """A configured model.
+
+    Attributes:
+        kind: of its settings, such as `embedded`, or `route` for a name that stands for several models.
+        detail: why it is not ready.
+        context_length, max_output_tokens: in tokens; 0 when unknown or without such a limit.
+        tools, parallel_calls, json_schema, reasoning, token_input: what it can do.
+        remote: whether requests to it leave the server's machine.
+        default: whether requests that name no model get it.
+    """
 
     name: str
     kind: str
@@ -83,6 +92,12 @@ class ModelInfo:
     tools: bool
     json_schema: bool
     default: bool
+    aliases: tuple[str, ...] = ()
+    reasoning: bool = False
+    parallel_calls: bool = False
+    remote: bool = False
+    max_output_tokens: int = 0
+    token_input: bool = False
 
     @classmethod
     def of(cls, raw: inference_pb2.Model) -> Self:
@@ -96,4 +111,10 @@ class ModelInfo:
             tools=raw.tools,
             json_schema=raw.json_schema,
             default=raw.default,
+            aliases=tuple(raw.aliases),
+            reasoning=raw.reasoning,
+            parallel_calls=raw.parallel_calls,
+            remote=raw.remote,
+            max_output_tokens=raw.max_output_tokens,
+            token_input=raw.token_input,
         )

@@ -79,6 +79,7 @@ class TurnFinishReason(StrEnum):
     STOP = "STOP"
     TOOL_CALLS = "TOOL_CALLS"
     LENGTH = "LENGTH"
+    CONTENT_FILTER = "CONTENT_FILTER"
 
     @classmethod
     def of(cls, number: int) -> Self:

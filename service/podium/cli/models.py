@@ -1,4 +1,4 @@
-"""`podium models`: the models of a server, and fetching the embedded one."""
+"""`podium models`: the models of a server, trying one out, and fetching the embedded one."""
 
 # ruff: noqa: PLC0415  commands import what they need when they run
 
@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from podium.cli.connection import Server, ask
-from podium.cli.failures import reported
+from podium.cli.failures import Exit, reported
 from podium.cli.options import Address, ApiKeyEnv, ConfigFile, TlsRoots, UseTls
 from podium.cli.terminal import clean, error_console, print_table
 
 if TYPE_CHECKING:
+    from podium.cli.model_check import ModelReport
     from podium.inference.model_store import ModelStore, PullProgress, StoredModel
+    from podium_client import ModelInfo
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List models and fetch the embedded one.", no_args_is_help=True)
+app = typer.Typer(help="List models, try one out, fetch the embedded one.", no_args_is_help=True)
 
 # What a pull does at each stage, in a person's words.
 _STAGES = {
@@ -50,15 +52,75 @@ def list_models(
         return
     with reported():
         server = Server.of(address, api_key_env, tls, tls_ca)
-    table = Table("model", "kind", "state", "context", "can", box=None, pad_edge=False)
+    table = Table("model", "kind", "state", "context", "can", "aliases", box=None, pad_edge=False)
     for model in ask(server, lambda podium: podium.list_models()):
-        can = [word for word, able in (("tools", model.tools), ("json-schema", model.json_schema)) if able]
         table.add_row(
             Text(clean(model.name) + (" (default)" if model.default else ""), "bold"),
-            Text(clean(model.kind)),
+            Text(clean(model.kind) + (" (remote)" if model.remote else "")),
             Text("ready") if model.ready else Text(clean(f"not ready: {model.detail}"), "yellow"),
-            Text(f"{model.context_length:,}" if model.context_length else "any"),
-            Text(" ".join(can)),
+            Text(_context(model)),
+            Text(_abilities(model)),
+            Text(clean(" ".join(model.aliases))),
+        )
+    print_table(table)
+
+
+def _context(model: ModelInfo) -> str:
+    context = f"{model.context_length:,}" if model.context_length else "any"
+    return f"{context}, writes {model.max_output_tokens:,}" if model.max_output_tokens else context
+
+
+def _abilities(model: ModelInfo) -> str:
+    able = (
+        ("tools", model.tools),
+        ("parallel-calls", model.tools and model.parallel_calls),
+        ("json-schema", model.json_schema),
+        ("reasoning", model.reasoning),
+        ("token-input", model.token_input),
+    )
+    return " ".join(word for word, can in able if can)
+
+
+@app.command("test")
+def try_out(
+    name: Annotated[str, typer.Argument(help="The model.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    deadline: Annotated[
+        float | None,
+        typer.Option("--deadline", "-d", metavar="SECONDS", min=0.001, help="For each check.", show_default="60"),
+    ] = None,
+    address: Address = None,
+    api_key_env: ApiKeyEnv = None,
+    tls: UseTls = False,
+    tls_ca: TlsRoots = None,
+) -> None:
+    """Try a model of a server out: text, JSON Schema, a tool call, leaving early; with times and speed."""
+    from podium.cli.model_check import check_model
+
+    with reported():
+        server = Server.of(address, api_key_env, tls, tls_ca)
+    report = ask(server, lambda podium: check_model(podium, name, deadline))
+    if as_json:
+        typer.echo(report.as_json())
+    else:
+        _print_report(report)
+    raise typer.Exit(Exit.OK if report.ok else Exit.FAILED)
+
+
+def _print_report(report: ModelReport) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("check", "outcome", "first output", "tokens/s", "what it did", box=None, pad_edge=False)
+    for check in report.checks:
+        first, speed = check.first_output_seconds, check.tokens_per_second
+        table.add_row(
+            Text(check.name, "bold"),
+            Text(check.outcome, {"ok": "green", "failed": "red"}.get(check.outcome, "yellow")),
+            Text("" if first is None else f"{first * 1000:.0f} ms"),
+            Text("" if speed is None else f"{speed:g}"),
+            Text(clean(check.detail)),
         )
     print_table(table)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from podium.cli import config, engine, health, keys, models, run, serve, tools, version
+from podium.cli import chat, config, doctor, engine, health, keys, models, run, serve, tools, version
 from podium.cli.failures import show_traceback
 
 __all__ = ["app"]
@@ -19,12 +19,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run.run)
+app.command()(chat.chat)
 app.command()(serve.serve)
 app.command()(health.health)
 app.add_typer(tools.app, name="tools")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(config.app, name="config")
+app.add_typer(doctor.app, name="doctor")
 app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     options_metavar="--engine NAME --model PATH --listen ADDRESS ...",

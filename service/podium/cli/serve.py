@@ -13,6 +13,7 @@ from podium.cli.options import ConfigFile, DataDir
 
 if TYPE_CHECKING:
     from podium.app import Application
+    from podium.settings import Loaded
 
 __all__ = ["serve"]
 
@@ -39,12 +40,16 @@ def serve(
             "ops.listen": ops_listen,
             "storage.data_dir": data_dir,
         }
-        loaded = load_settings(config=config, flags=flags)
+
+        def read() -> Loaded:
+            return load_settings(config=config, flags=flags)
+
+        loaded = read()
         if loaded.settings.server.listener == "poller":
             listen_with_poller()
         from podium.app import run_server  # with it comes gRPC, so not sooner
 
-        code = run_server(loaded, started=_announce)
+        code = run_server(loaded, started=_announce, reread=read)
     raise typer.Exit(code)
 
 

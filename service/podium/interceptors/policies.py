@@ -54,6 +54,7 @@ def default_policies(
         orchestrator + "ListRuns": MethodPolicy("read", read, _READ_SECONDS, ("store",)),
         orchestrator + "CancelRun": MethodPolicy("run", read, _READ_SECONDS),
         inference + "Generate": MethodPolicy("infer", run, model_seconds, ("model:*",)),
+        inference + "CountTokens": MethodPolicy("infer", read, _READ_SECONDS),
         inference + "ListModels": MethodPolicy("read", read, _READ_SECONDS),
         tool + "ListTools": MethodPolicy("read", read, _READ_SECONDS),
         tool + "GetTool": MethodPolicy("read", read, _READ_SECONDS),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from podium.orchestration import events as ev
-from podium.orchestration.chat import TurnFinishReason, Usage
+from podium.orchestration.chat import ModelAttempt, TurnFinishReason, Usage
 from podium.orchestration.view import CallState, CallView, RunView
-from podium.rpc.times import time_message
+from podium.rpc.times import duration_message, time_message
 from podium.v1 import run_pb2
 
-__all__ = ["call_message", "event_message", "run_message", "spec_from_message"]
+__all__ = ["attempt_messages", "call_message", "event_message", "run_message", "spec_from_message"]
 
 _RUN_STATES = {state: run_pb2.RunState.Value(f"RUN_STATE_{state.name}") for state in ev.RunState}
 _CALL_STATES = {state: run_pb2.ToolCallState.Value(f"TOOL_CALL_STATE_{state.name}") for state in CallState}
@@ -147,7 +148,17 @@ def _turn_message(kind: ev.TurnEnded) -> run_pb2.ModelTurnFinished:
         text=kind.text,
         usage=usage_message(kind.usage),
         finish_reason=FINISH_REASONS[kind.reason],
+        model=kind.model,
+        attempts=attempt_messages(kind.attempts),
     )
+
+
+def attempt_messages(attempts: Iterable[ModelAttempt]) -> list[run_pb2.ModelAttempt]:
+    """Return the models that were asked, as messages."""
+    return [
+        run_pb2.ModelAttempt(model=each.model, reason=each.reason, duration=duration_message(each.seconds))
+        for each in attempts
+    ]
 
 
 def _ended_message(kind: ev.RunEnded) -> run_pb2.RunFinished:

@@ -64,6 +64,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the run needed more turns, calls or tokens than its limits allow."""
     ERROR_REASON_SLOW_READER: _ErrorReason.ValueType  # 19
     """RESOURCE_EXHAUSTED: the caller reads a stream so slowly that the server ended it."""
+    ERROR_REASON_SCHEMA_NOT_MET: _ErrorReason.ValueType  # 20
+    """FAILED_PRECONDITION: the model's answer does not follow the schema that the request gave, even
+    after it was asked to mend it.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused or failed. Every `google.rpc.ErrorInfo` that Podium sends has the domain
@@ -113,4 +117,8 @@ ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 18
 """FAILED_PRECONDITION: the run needed more turns, calls or tokens than its limits allow."""
 ERROR_REASON_SLOW_READER: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED: the caller reads a stream so slowly that the server ended it."""
+ERROR_REASON_SCHEMA_NOT_MET: ErrorReason.ValueType  # 20
+"""FAILED_PRECONDITION: the model's answer does not follow the schema that the request gave, even
+after it was asked to mend it.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

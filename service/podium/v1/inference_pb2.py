@@ -25,19 +25,38 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from podium.v1 import run_pb2 as podium_dot_v1_dot_run__pb2
+from podium.v1 import tool_pb2 as podium_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19podium/v1/inference.proto\x12\tpodium.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x13podium/v1/run.proto\"U\n\x0b\x43hatMessage\x12-\n\x04role\x18\x01 \x01(\x0e\x32\x13.podium.v1.ChatRoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x10\"s\n\x0fSamplingOptions\x12$\n\x0btemperature\x18\x01 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00\x12\x1e\n\x05top_p\x18\x02 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\x85\x02\n\x0fGenerateRequest\x12+\n\x05model\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[A-Za-z0-9._:/-]*$\x12\x35\n\x08messages\x18\x02 \x03(\x0b\x32\x16.podium.v1.ChatMessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x08\x12\x1f\n\nmax_tokens\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x12,\n\x08sampling\x18\x04 \x01(\x0b\x32\x1a.podium.v1.SamplingOptions\x12\x1e\n\x0bjson_schema\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12\x1f\n\x04stop\x18\x06 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x08\"\x07r\x05\x10\x01\x18\x80\x02\"j\n\x0fGenerateTimings\x12-\n\nfirst_text\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa3\x01\n\x10GenerateFinished\x12\x32\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1b.podium.v1.TurnFinishReason\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.podium.v1.Usage\x12+\n\x07timings\x18\x03 \x01(\x0b\x32\x1a.podium.v1.GenerateTimings\x12\r\n\x05model\x18\x04 \x01(\t\"[\n\x10GenerateResponse\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12/\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1b.podium.v1.GenerateFinishedH\x00\x42\x06\n\x04part\"\x13\n\x11ListModelsRequest\"\x8f\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x05 \x01(\x05\x12\r\n\x05tools\x18\x06 \x01(\x08\x12\x13\n\x0bjson_schema\x18\x07 \x01(\x08\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x08 \x01(\x08\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.podium.v1.Model*h\n\x08\x43hatRole\x12\x19\n\x15\x43HAT_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43HAT_ROLE_SYSTEM\x10\x01\x12\x12\n\x0e\x43HAT_ROLE_USER\x10\x02\x12\x17\n\x13\x43HAT_ROLE_ASSISTANT\x10\x03\x32\xa9\x01\n\x10InferenceService\x12\x45\n\x08Generate\x12\x1a.podium.v1.GenerateRequest\x1a\x1b.podium.v1.GenerateResponse0\x01\x12N\n\nListModels\x12\x1c.podium.v1.ListModelsRequest\x1a\x1d.podium.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19podium/v1/inference.proto\x12\tpodium.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x13podium/v1/run.proto\x1a\x14podium/v1/tool.proto\"\x8e\x01\n\x0c\x43hatToolCall\x12&\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{1,256}$\x12\x33\n\x04tool\x18\x02 \x01(\tB%\xbaH\"r 2\x1e^[A-Za-z_][A-Za-z0-9_-]{0,63}$\x12!\n\x0e\x61rguments_json\x18\x03 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\"\xbe\x01\n\x0eToolDefinition\x12\x33\n\x04name\x18\x01 \x01(\tB%\xbaH\"r 2\x1e^[A-Za-z_][A-Za-z0-9_-]{0,63}$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@\x12$\n\x11input_schema_json\x18\x03 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80\x04\x12\x32\n\x08\x65xamples\x18\x04 \x03(\x0b\x32\x16.podium.v1.ToolExampleB\x08\xbaH\x05\x92\x01\x02\x10\x10\"\xc0\x01\n\x0b\x43hatMessage\x12-\n\x04role\x18\x01 \x01(\x0e\x32\x13.podium.v1.ChatRoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x17\n\x04text\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x10\x12\x31\n\x05\x63\x61lls\x18\x03 \x03(\x0b\x32\x17.podium.v1.ChatToolCallB\t\xbaH\x06\x92\x01\x03\x10\x80\x01\x12&\n\x07\x63\x61ll_id\x18\x04 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{0,256}$\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x08\"s\n\x0fSamplingOptions\x12$\n\x0btemperature\x18\x01 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x00@-\x00\x00\x00\x00\x12\x1e\n\x05top_p\x18\x02 \x01(\x02\x42\x0f\xbaH\x0c\n\n\x1d\x00\x00\x80?-\x00\x00\x00\x00\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x07\n\x05_seed\"\x8a\x04\n\x0fGenerateRequest\x12+\n\x05model\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[A-Za-z0-9._:/-]*$\x12\x33\n\x08messages\x18\x02 \x03(\x0b\x32\x16.podium.v1.ChatMessageB\t\xbaH\x06\x92\x01\x03\x10\x80\x08\x12\x1f\n\nmax_tokens\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\x12,\n\x08sampling\x18\x04 \x01(\x0b\x32\x1a.podium.v1.SamplingOptions\x12\x1e\n\x0bjson_schema\x18\x05 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04\x12\x1f\n\x04stop\x18\x06 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x08\"\x07r\x05\x10\x01\x18\x80\x02\x12\x33\n\x05tools\x18\x07 \x03(\x0b\x32\x19.podium.v1.ToolDefinitionB\t\xbaH\x06\x92\x01\x03\x10\x80\x01\x12;\n\ntool_names\x18\x08 \x03(\tB\'\xbaH$\x92\x01!\x10\x80\x01\x18\x01\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12\x34\n\x0btool_choice\x18\t \x01(\x0e\x32\x15.podium.v1.ToolChoiceB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\ttoken_ids\x18\n \x03(\rB\n\xbaH\x07\x92\x01\x04\x10\x80\x80@\x12 \n\x0estop_token_ids\x18\x0b \x03(\rB\x08\xbaH\x05\x92\x01\x02\x10 :\x1c\xbaH\x19\"\x17\n\x08messages\n\ttoken_ids\x10\x01\"\xc9\x01\n\x0fGenerateTimings\x12-\n\nfirst_text\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05total\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0c\x66irst_output\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tper_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xce\x01\n\x10GenerateFinished\x12\x32\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x1b.podium.v1.TurnFinishReason\x12\x1f\n\x05usage\x18\x02 \x01(\x0b\x32\x10.podium.v1.Usage\x12+\n\x07timings\x18\x03 \x01(\x0b\x32\x1a.podium.v1.GenerateTimings\x12\r\n\x05model\x18\x04 \x01(\t\x12)\n\x08\x61ttempts\x18\x05 \x03(\x0b\x32\x17.podium.v1.ModelAttempt\"\x1e\n\x0fGeneratedTokens\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xcc\x01\n\x10GenerateResponse\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12/\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1b.podium.v1.GenerateFinishedH\x00\x12\x13\n\treasoning\x18\x03 \x01(\tH\x00\x12,\n\ttool_call\x18\x04 \x01(\x0b\x32\x17.podium.v1.ChatToolCallH\x00\x12,\n\x06tokens\x18\x05 \x01(\x0b\x32\x1a.podium.v1.GeneratedTokensH\x00\x42\x06\n\x04part\"\xea\x01\n\x12\x43ountTokensRequest\x12+\n\x05model\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[A-Za-z0-9._:/-]*$\x12\x35\n\x08messages\x18\x02 \x03(\x0b\x32\x16.podium.v1.ChatMessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x08\x12\x33\n\x05tools\x18\x03 \x03(\x0b\x32\x19.podium.v1.ToolDefinitionB\t\xbaH\x06\x92\x01\x03\x10\x80\x01\x12;\n\ntool_names\x18\x04 \x03(\tB\'\xbaH$\x92\x01!\x10\x80\x01\x18\x01\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\"[\n\x13\x43ountTokensResponse\x12\x0e\n\x06tokens\x18\x01 \x01(\x03\x12\r\n\x05\x65xact\x18\x02 \x01(\x08\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\x05\x12\r\n\x05model\x18\x04 \x01(\t\"\x13\n\x11ListModelsRequest\"\x8b\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x05 \x01(\x05\x12\r\n\x05tools\x18\x06 \x01(\x08\x12\x13\n\x0bjson_schema\x18\x07 \x01(\x08\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x08 \x01(\x08\x12\x0f\n\x07\x61liases\x18\t \x03(\t\x12\x11\n\treasoning\x18\n \x01(\x08\x12\x16\n\x0eparallel_calls\x18\x0b \x01(\x08\x12\x0e\n\x06remote\x18\x0c \x01(\x08\x12\x19\n\x11max_output_tokens\x18\r \x01(\x05\x12\x13\n\x0btoken_input\x18\x0e \x01(\x08\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.podium.v1.Model*|\n\x08\x43hatRole\x12\x19\n\x15\x43HAT_ROLE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43HAT_ROLE_SYSTEM\x10\x01\x12\x12\n\x0e\x43HAT_ROLE_USER\x10\x02\x12\x17\n\x13\x43HAT_ROLE_ASSISTANT\x10\x03\x12\x12\n\x0e\x43HAT_ROLE_TOOL\x10\x04*o\n\nToolChoice\x12\x1b\n\x17TOOL_CHOICE_UNSPECIFIED\x10\x00\x12\x14\n\x10TOOL_CHOICE_AUTO\x10\x01\x12\x14\n\x10TOOL_CHOICE_NONE\x10\x02\x12\x18\n\x14TOOL_CHOICE_REQUIRED\x10\x03\x32\xfc\x01\n\x10InferenceService\x12\x45\n\x08Generate\x12\x1a.podium.v1.GenerateRequest\x1a\x1b.podium.v1.GenerateResponse0\x01\x12Q\n\x0b\x43ountTokens\x12\x1d.podium.v1.CountTokensRequest\x1a\x1e.podium.v1.CountTokensResponse\"\x03\x90\x02\x01\x12N\n\nListModels\x12\x1c.podium.v1.ListModelsRequest\x1a\x1d.podium.v1.ListModelsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'podium.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CHATTOOLCALL'].fields_by_name['call_id']._loaded_options = None
+  _globals['_CHATTOOLCALL'].fields_by_name['call_id']._serialized_options = b'\272H\022r\0202\016^[!-~]{1,256}$'
+  _globals['_CHATTOOLCALL'].fields_by_name['tool']._loaded_options = None
+  _globals['_CHATTOOLCALL'].fields_by_name['tool']._serialized_options = b'\272H\"r 2\036^[A-Za-z_][A-Za-z0-9_-]{0,63}$'
+  _globals['_CHATTOOLCALL'].fields_by_name['arguments_json']._loaded_options = None
+  _globals['_CHATTOOLCALL'].fields_by_name['arguments_json']._serialized_options = b'\272H\006z\004\030\200\200@'
+  _globals['_TOOLDEFINITION'].fields_by_name['name']._loaded_options = None
+  _globals['_TOOLDEFINITION'].fields_by_name['name']._serialized_options = b'\272H\"r 2\036^[A-Za-z_][A-Za-z0-9_-]{0,63}$'
+  _globals['_TOOLDEFINITION'].fields_by_name['description']._loaded_options = None
+  _globals['_TOOLDEFINITION'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\200@'
+  _globals['_TOOLDEFINITION'].fields_by_name['input_schema_json']._loaded_options = None
+  _globals['_TOOLDEFINITION'].fields_by_name['input_schema_json']._serialized_options = b'\272H\006z\004\030\200\200\004'
+  _globals['_TOOLDEFINITION'].fields_by_name['examples']._loaded_options = None
+  _globals['_TOOLDEFINITION'].fields_by_name['examples']._serialized_options = b'\272H\005\222\001\002\020\020'
   _globals['_CHATMESSAGE'].fields_by_name['role']._loaded_options = None
   _globals['_CHATMESSAGE'].fields_by_name['role']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_CHATMESSAGE'].fields_by_name['text']._loaded_options = None
   _globals['_CHATMESSAGE'].fields_by_name['text']._serialized_options = b'\272H\006r\004\030\200\200\020'
+  _globals['_CHATMESSAGE'].fields_by_name['calls']._loaded_options = None
+  _globals['_CHATMESSAGE'].fields_by_name['calls']._serialized_options = b'\272H\006\222\001\003\020\200\001'
+  _globals['_CHATMESSAGE'].fields_by_name['call_id']._loaded_options = None
+  _globals['_CHATMESSAGE'].fields_by_name['call_id']._serialized_options = b'\272H\022r\0202\016^[!-~]{0,256}$'
   _globals['_SAMPLINGOPTIONS'].fields_by_name['temperature']._loaded_options = None
   _globals['_SAMPLINGOPTIONS'].fields_by_name['temperature']._serialized_options = b'\272H\014\n\n\035\000\000\000@-\000\000\000\000'
   _globals['_SAMPLINGOPTIONS'].fields_by_name['top_p']._loaded_options = None
@@ -45,35 +64,69 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATEREQUEST'].fields_by_name['model']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['model']._serialized_options = b'\272H\031r\027\030@2\023^[A-Za-z0-9._:/-]*$'
   _globals['_GENERATEREQUEST'].fields_by_name['messages']._loaded_options = None
-  _globals['_GENERATEREQUEST'].fields_by_name['messages']._serialized_options = b'\272H\010\222\001\005\010\001\020\200\010'
+  _globals['_GENERATEREQUEST'].fields_by_name['messages']._serialized_options = b'\272H\006\222\001\003\020\200\010'
   _globals['_GENERATEREQUEST'].fields_by_name['max_tokens']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['max_tokens']._serialized_options = b'\272H\010\032\006\030\300\204=(\000'
   _globals['_GENERATEREQUEST'].fields_by_name['json_schema']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['json_schema']._serialized_options = b'\272H\006r\004\030\200\200\004'
   _globals['_GENERATEREQUEST'].fields_by_name['stop']._loaded_options = None
   _globals['_GENERATEREQUEST'].fields_by_name['stop']._serialized_options = b'\272H\016\222\001\013\020\010\"\007r\005\020\001\030\200\002'
+  _globals['_GENERATEREQUEST'].fields_by_name['tools']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['tools']._serialized_options = b'\272H\006\222\001\003\020\200\001'
+  _globals['_GENERATEREQUEST'].fields_by_name['tool_names']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['tool_names']._serialized_options = b'\272H$\222\001!\020\200\001\030\001\"\032r\0302\026^[a-z][a-z0-9_]{0,63}$'
+  _globals['_GENERATEREQUEST'].fields_by_name['tool_choice']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['tool_choice']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_GENERATEREQUEST'].fields_by_name['token_ids']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['token_ids']._serialized_options = b'\272H\007\222\001\004\020\200\200@'
+  _globals['_GENERATEREQUEST'].fields_by_name['stop_token_ids']._loaded_options = None
+  _globals['_GENERATEREQUEST'].fields_by_name['stop_token_ids']._serialized_options = b'\272H\005\222\001\002\020 '
+  _globals['_GENERATEREQUEST']._loaded_options = None
+  _globals['_GENERATEREQUEST']._serialized_options = b'\272H\031\"\027\n\010messages\n\ttoken_ids\020\001'
+  _globals['_COUNTTOKENSREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_COUNTTOKENSREQUEST'].fields_by_name['model']._serialized_options = b'\272H\031r\027\030@2\023^[A-Za-z0-9._:/-]*$'
+  _globals['_COUNTTOKENSREQUEST'].fields_by_name['messages']._loaded_options = None
+  _globals['_COUNTTOKENSREQUEST'].fields_by_name['messages']._serialized_options = b'\272H\010\222\001\005\010\001\020\200\010'
+  _globals['_COUNTTOKENSREQUEST'].fields_by_name['tools']._loaded_options = None
+  _globals['_COUNTTOKENSREQUEST'].fields_by_name['tools']._serialized_options = b'\272H\006\222\001\003\020\200\001'
+  _globals['_COUNTTOKENSREQUEST'].fields_by_name['tool_names']._loaded_options = None
+  _globals['_COUNTTOKENSREQUEST'].fields_by_name['tool_names']._serialized_options = b'\272H$\222\001!\020\200\001\030\001\"\032r\0302\026^[a-z][a-z0-9_]{0,63}$'
+  _globals['_INFERENCESERVICE'].methods_by_name['CountTokens']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['CountTokens']._serialized_options = b'\220\002\001'
   _globals['_INFERENCESERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
-  _globals['_CHATROLE']._serialized_start=1180
-  _globals['_CHATROLE']._serialized_end=1284
-  _globals['_CHATMESSAGE']._serialized_start=122
-  _globals['_CHATMESSAGE']._serialized_end=207
-  _globals['_SAMPLINGOPTIONS']._serialized_start=209
-  _globals['_SAMPLINGOPTIONS']._serialized_end=324
-  _globals['_GENERATEREQUEST']._serialized_start=327
-  _globals['_GENERATEREQUEST']._serialized_end=588
-  _globals['_GENERATETIMINGS']._serialized_start=590
-  _globals['_GENERATETIMINGS']._serialized_end=696
-  _globals['_GENERATEFINISHED']._serialized_start=699
-  _globals['_GENERATEFINISHED']._serialized_end=862
-  _globals['_GENERATERESPONSE']._serialized_start=864
-  _globals['_GENERATERESPONSE']._serialized_end=955
-  _globals['_LISTMODELSREQUEST']._serialized_start=957
-  _globals['_LISTMODELSREQUEST']._serialized_end=976
-  _globals['_MODEL']._serialized_start=979
-  _globals['_MODEL']._serialized_end=1122
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1124
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1178
-  _globals['_INFERENCESERVICE']._serialized_start=1287
-  _globals['_INFERENCESERVICE']._serialized_end=1456
+  _globals['_CHATROLE']._serialized_start=2648
+  _globals['_CHATROLE']._serialized_end=2772
+  _globals['_TOOLCHOICE']._serialized_start=2774
+  _globals['_TOOLCHOICE']._serialized_end=2885
+  _globals['_CHATTOOLCALL']._serialized_start=145
+  _globals['_CHATTOOLCALL']._serialized_end=287
+  _globals['_TOOLDEFINITION']._serialized_start=290
+  _globals['_TOOLDEFINITION']._serialized_end=480
+  _globals['_CHATMESSAGE']._serialized_start=483
+  _globals['_CHATMESSAGE']._serialized_end=675
+  _globals['_SAMPLINGOPTIONS']._serialized_start=677
+  _globals['_SAMPLINGOPTIONS']._serialized_end=792
+  _globals['_GENERATEREQUEST']._serialized_start=795
+  _globals['_GENERATEREQUEST']._serialized_end=1317
+  _globals['_GENERATETIMINGS']._serialized_start=1320
+  _globals['_GENERATETIMINGS']._serialized_end=1521
+  _globals['_GENERATEFINISHED']._serialized_start=1524
+  _globals['_GENERATEFINISHED']._serialized_end=1730
+  _globals['_GENERATEDTOKENS']._serialized_start=1732
+  _globals['_GENERATEDTOKENS']._serialized_end=1762
+  _globals['_GENERATERESPONSE']._serialized_start=1765
+  _globals['_GENERATERESPONSE']._serialized_end=1969
+  _globals['_COUNTTOKENSREQUEST']._serialized_start=1972
+  _globals['_COUNTTOKENSREQUEST']._serialized_end=2206
+  _globals['_COUNTTOKENSRESPONSE']._serialized_start=2208
+  _globals['_COUNTTOKENSRESPONSE']._serialized_end=2299
+  _globals['_LISTMODELSREQUEST']._serialized_start=2301
+  _globals['_LISTMODELSREQUEST']._serialized_end=2320
+  _globals['_MODEL']._serialized_start=2323
+  _globals['_MODEL']._serialized_end=2590
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2592
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2646
+  _globals['_INFERENCESERVICE']._serialized_start=2888
+  _globals['_INFERENCESERVICE']._serialized_end=3140
 # @@protoc_insertion_point(module_scope)

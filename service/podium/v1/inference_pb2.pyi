@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from podium.v1 import run_pb2 as _run_pb2
+from podium.v1 import tool_pb2 as _tool_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,6 +36,8 @@ class _ChatRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChatRole.Val
     """The person."""
     CHAT_ROLE_ASSISTANT: _ChatRole.ValueType  # 3
     """The model, in an earlier turn."""
+    CHAT_ROLE_TOOL: _ChatRole.ValueType  # 4
+    """A tool: the result of one call that the model asked for."""
 
 class ChatRole(_ChatRole, metaclass=_ChatRoleEnumTypeWrapper):
     """Who speaks."""
@@ -47,7 +50,107 @@ CHAT_ROLE_USER: ChatRole.ValueType  # 2
 """The person."""
 CHAT_ROLE_ASSISTANT: ChatRole.ValueType  # 3
 """The model, in an earlier turn."""
+CHAT_ROLE_TOOL: ChatRole.ValueType  # 4
+"""A tool: the result of one call that the model asked for."""
 Global___ChatRole: _TypeAlias = ChatRole  # noqa: Y015
+
+class _ToolChoice:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ToolChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ToolChoice.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOOL_CHOICE_UNSPECIFIED: _ToolChoice.ValueType  # 0
+    """The same as AUTO."""
+    TOOL_CHOICE_AUTO: _ToolChoice.ValueType  # 1
+    """The model decides."""
+    TOOL_CHOICE_NONE: _ToolChoice.ValueType  # 2
+    """It must answer in text."""
+    TOOL_CHOICE_REQUIRED: _ToolChoice.ValueType  # 3
+    """It must ask for at least one call."""
+
+class ToolChoice(_ToolChoice, metaclass=_ToolChoiceEnumTypeWrapper):
+    """Whether the model may, must or must not ask for tool calls."""
+
+TOOL_CHOICE_UNSPECIFIED: ToolChoice.ValueType  # 0
+"""The same as AUTO."""
+TOOL_CHOICE_AUTO: ToolChoice.ValueType  # 1
+"""The model decides."""
+TOOL_CHOICE_NONE: ToolChoice.ValueType  # 2
+"""It must answer in text."""
+TOOL_CHOICE_REQUIRED: ToolChoice.ValueType  # 3
+"""It must ask for at least one call."""
+Global___ToolChoice: _TypeAlias = ToolChoice  # noqa: Y015
+
+@_typing.final
+class ChatToolCall(_message.Message):
+    """A tool call that a model asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Names the call within its conversation; its result is sent back under this id."""
+    tool: _builtins.str
+    """Name of the tool."""
+    arguments_json: _builtins.bytes
+    """The arguments: one JSON object, UTF-8, up to 1 MiB; empty means no arguments."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        tool: _builtins.str = ...,
+        arguments_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChatToolCall: _TypeAlias = ChatToolCall  # noqa: Y015
+
+@_typing.final
+class ToolDefinition(_message.Message):
+    """A tool that the caller runs itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    INPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, unique in the request."""
+    description: _builtins.str
+    """What it does, for the model. Up to 8,192 characters."""
+    input_schema_json: _builtins.bytes
+    """JSON Schema of the arguments: one JSON object, UTF-8, up to 65,536 bytes; empty means an object
+    with any members.
+    """
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.ToolExample]:
+        """Requests and the arguments that they mean, at most 16 of up to 8,192 characters of
+        request and bytes of arguments. Small models plan by these.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        input_schema_json: _builtins.bytes = ...,
+        examples: _abc.Iterable[_tool_pb2.ToolExample] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "examples", b"examples", "input_schema_json", b"input_schema_json", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolDefinition: _TypeAlias = ToolDefinition  # noqa: Y015
 
 @_typing.final
 class ChatMessage(_message.Message):
@@ -57,19 +160,33 @@ class ChatMessage(_message.Message):
 
     ROLE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
     role: Global___ChatRole.ValueType
     """Who speaks."""
     text: _builtins.str
-    """What they say, up to 262,144 characters."""
+    """What they say, up to 262,144 characters; of a tool, its result or why it failed."""
+    call_id: _builtins.str
+    """The call whose result this is: the id of one in an earlier message. For TOOL only, and needed there."""
+    failed: _builtins.bool
+    """Whether the call failed; `text` then says why. For TOOL only."""
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatToolCall]:
+        """The calls that the model asked for in this turn, at most 128. For ASSISTANT only."""
+
     def __init__(
         self,
         *,
         role: Global___ChatRole.ValueType = ...,
         text: _builtins.str = ...,
+        calls: _abc.Iterable[Global___ChatToolCall] | None = ...,
+        call_id: _builtins.str = ...,
+        failed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "calls", b"calls", "failed", b"failed", "role", b"role", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,7 +226,7 @@ Global___SamplingOptions: _TypeAlias = SamplingOptions  # noqa: Y015
 
 @_typing.final
 class GenerateRequest(_message.Message):
-    """Asks for one answer."""
+    """Asks for one answer, either to `messages` or to `token_ids`."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -119,15 +236,24 @@ class GenerateRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     JSON_SCHEMA_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    TOOL_NAMES_FIELD_NUMBER: _builtins.int
+    TOOL_CHOICE_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    STOP_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name or alias of the model; empty for the server's default."""
     max_tokens: _builtins.int
     """Most tokens to write; zero means the model's own limit."""
     json_schema: _builtins.str
-    """A JSON Schema that the answer must follow; empty for free text. Up to 65,536 characters."""
+    """A JSON Schema that the answer must follow; empty for free text. Up to 65,536 characters. Calls that
+    the model asks for are not bound by it.
+    """
+    tool_choice: Global___ToolChoice.ValueType
+    """Whether tools may, must or must not be asked for. With `messages` only."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
-        """The conversation, oldest first."""
+        """The conversation, oldest first, at most 1,024 messages."""
 
     @_builtins.property
     def sampling(self) -> Global___SamplingOptions:
@@ -135,7 +261,30 @@ class GenerateRequest(_message.Message):
 
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Texts that end the answer and are not part of it, at most 8."""
+        """Texts that end the answer and are not part of it, at most 8. With `messages` only."""
+
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolDefinition]:
+        """Tools that the caller runs, at most 128. With `messages` only."""
+
+    @_builtins.property
+    def tool_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the server's own tools to offer as well, at most 128. They are not run either. With
+        `messages` only.
+        """
+
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The prompt as ids of the model's own vocabulary, at most 1,048,576, sent as it is: no template is
+        applied. The answer then comes as ids, too. Only for models with `token_input`; others refuse it
+        with FAILED_PRECONDITION.
+        """
+
+    @_builtins.property
+    def stop_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ids that end the answer and are not part of it, at most 32; the model's own end of text ends it in
+        any case. With `token_ids` only.
+        """
 
     def __init__(
         self,
@@ -146,10 +295,15 @@ class GenerateRequest(_message.Message):
         sampling: Global___SamplingOptions | None = ...,
         json_schema: _builtins.str = ...,
         stop: _abc.Iterable[_builtins.str] | None = ...,
+        tools: _abc.Iterable[Global___ToolDefinition] | None = ...,
+        tool_names: _abc.Iterable[_builtins.str] | None = ...,
+        tool_choice: Global___ToolChoice.ValueType = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        stop_token_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["json_schema", b"json_schema", "max_tokens", b"max_tokens", "messages", b"messages", "model", b"model", "sampling", b"sampling", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json_schema", b"json_schema", "max_tokens", b"max_tokens", "messages", b"messages", "model", b"model", "sampling", b"sampling", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "token_ids", b"token_ids", "tool_choice", b"tool_choice", "tool_names", b"tool_names", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -163,6 +317,8 @@ class GenerateTimings(_message.Message):
 
     FIRST_TEXT_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
+    FIRST_OUTPUT_FIELD_NUMBER: _builtins.int
+    PER_TOKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def first_text(self) -> _duration_pb2.Duration:
         """From the request's arrival to its first text."""
@@ -171,15 +327,27 @@ class GenerateTimings(_message.Message):
     def total(self) -> _duration_pb2.Duration:
         """From the request's arrival to its end."""
 
+    @_builtins.property
+    def first_output(self) -> _duration_pb2.Duration:
+        """From the request's arrival to the first output of any kind: text, reasoning, a call or ids. Unset
+        when there was none.
+        """
+
+    @_builtins.property
+    def per_token(self) -> _duration_pb2.Duration:
+        """Mean time of each token after the first output. Unset when fewer than two tokens were written."""
+
     def __init__(
         self,
         *,
         first_text: _duration_pb2.Duration | None = ...,
         total: _duration_pb2.Duration | None = ...,
+        first_output: _duration_pb2.Duration | None = ...,
+        per_token: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["first_text", b"first_text", "total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_output", b"first_output", "first_text", b"first_text", "per_token", b"per_token", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_text", b"first_text", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_output", b"first_output", "first_text", b"first_text", "per_token", b"per_token", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -195,6 +363,7 @@ class GenerateFinished(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     finish_reason: _run_pb2.TurnFinishReason.ValueType
     """Why it ended."""
     model: _builtins.str
@@ -207,6 +376,10 @@ class GenerateFinished(_message.Message):
     def timings(self) -> Global___GenerateTimings:
         """How long it took."""
 
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[_run_pb2.ModelAttempt]:
+        """Every model that was asked, in order, where there was a choice."""
+
     def __init__(
         self,
         *,
@@ -214,14 +387,39 @@ class GenerateFinished(_message.Message):
         usage: _run_pb2.Usage | None = ...,
         timings: Global___GenerateTimings | None = ...,
         model: _builtins.str = ...,
+        attempts: _abc.Iterable[_run_pb2.ModelAttempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "model", b"model", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "finish_reason", b"finish_reason", "model", b"model", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GenerateFinished: _TypeAlias = GenerateFinished  # noqa: Y015
+
+@_typing.final
+class GeneratedTokens(_message.Message):
+    """Output of a generation from token ids."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ids since the last part, never empty."""
+
+    def __init__(
+        self,
+        *,
+        ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeneratedTokens: _TypeAlias = GeneratedTokens  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):
@@ -231,27 +429,117 @@ class GenerateResponse(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """More text."""
+    reasoning: _builtins.str
+    """More of what the model thinks before it answers; no part of the answer."""
     @_builtins.property
     def finished(self) -> Global___GenerateFinished:
         """The end."""
+
+    @_builtins.property
+    def tool_call(self) -> Global___ChatToolCall:
+        """A complete call that the model asks for."""
+
+    @_builtins.property
+    def tokens(self) -> Global___GeneratedTokens:
+        """More token ids, for a request with `token_ids`."""
 
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         finished: Global___GenerateFinished | None = ...,
+        reasoning: _builtins.str = ...,
+        tool_call: Global___ChatToolCall | None = ...,
+        tokens: Global___GeneratedTokens | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "part", b"part", "text", b"text"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "part", b"part", "reasoning", b"reasoning", "text", b"text", "tokens", b"tokens", "tool_call", b"tool_call"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "part", b"part", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished", "part", b"part", "reasoning", b"reasoning", "text", b"text", "tokens", b"tokens", "tool_call", b"tool_call"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text", "finished", "reasoning", "tool_call", "tokens"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
 Global___GenerateResponse: _TypeAlias = GenerateResponse  # noqa: Y015
+
+@_typing.final
+class CountTokensRequest(_message.Message):
+    """Asks how long a prompt is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    TOOLS_FIELD_NUMBER: _builtins.int
+    TOOL_NAMES_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name or alias of the model; empty for the server's default."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]:
+        """The conversation, oldest first, 1 to 1,024 messages."""
+
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolDefinition]:
+        """Tools that the caller runs, at most 128."""
+
+    @_builtins.property
+    def tool_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the server's own tools, at most 128."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        messages: _abc.Iterable[Global___ChatMessage] | None = ...,
+        tools: _abc.Iterable[Global___ToolDefinition] | None = ...,
+        tool_names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "model", b"model", "tool_names", b"tool_names", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountTokensRequest: _TypeAlias = CountTokensRequest  # noqa: Y015
+
+@_typing.final
+class CountTokensResponse(_message.Message):
+    """How long a prompt is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
+    CONTEXT_LENGTH_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    tokens: _builtins.int
+    """Tokens of the whole prompt: messages, tools and the model's template."""
+    exact: _builtins.bool
+    """Whether this is exact; an estimate where the model's tokenizer is not at hand."""
+    context_length: _builtins.int
+    """Most tokens of prompt and answer together; zero when unknown or without such a limit."""
+    model: _builtins.str
+    """Name of the model."""
+    def __init__(
+        self,
+        *,
+        tokens: _builtins.int = ...,
+        exact: _builtins.bool = ...,
+        context_length: _builtins.int = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_length", b"context_length", "exact", b"exact", "model", b"model", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountTokensResponse: _TypeAlias = CountTokensResponse  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
@@ -284,22 +572,44 @@ class Model(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     JSON_SCHEMA_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    PARALLEL_CALLS_FIELD_NUMBER: _builtins.int
+    REMOTE_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    TOKEN_INPUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name in the settings."""
     kind: _builtins.str
-    """Its kind: `embedded` or `scripted`."""
+    """The kind of its settings table, such as `embedded`, `trtllm`, `openai`, `anthropic` or `scripted`; or
+    `route` for a name that stands for several models.
+    """
     ready: _builtins.bool
     """Whether it can answer now."""
     detail: _builtins.str
     """Why it is not ready."""
     context_length: _builtins.int
-    """Most tokens of prompt and answer together; zero when it has no such limit."""
+    """Most tokens of prompt and answer together; zero when unknown or without such a limit."""
     tools: _builtins.bool
     """Whether it can plan tool calls."""
     json_schema: _builtins.bool
     """Whether it can follow a JSON Schema."""
     default: _builtins.bool
     """Whether requests that name no model get this one."""
+    reasoning: _builtins.bool
+    """Whether it tells what it thinks before it answers."""
+    parallel_calls: _builtins.bool
+    """Whether it can ask for several tool calls in one turn."""
+    remote: _builtins.bool
+    """Whether requests to it leave the server's machine."""
+    max_output_tokens: _builtins.int
+    """Most tokens of one answer; zero when unknown or without such a limit."""
+    token_input: _builtins.bool
+    """Whether it takes prompts as token ids."""
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other names of it."""
+
     def __init__(
         self,
         *,
@@ -311,10 +621,16 @@ class Model(_message.Message):
         tools: _builtins.bool = ...,
         json_schema: _builtins.bool = ...,
         default: _builtins.bool = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        reasoning: _builtins.bool = ...,
+        parallel_calls: _builtins.bool = ...,
+        remote: _builtins.bool = ...,
+        max_output_tokens: _builtins.int = ...,
+        token_input: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_length", b"context_length", "default", b"default", "detail", b"detail", "json_schema", b"json_schema", "kind", b"kind", "name", b"name", "ready", b"ready", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "context_length", b"context_length", "default", b"default", "detail", b"detail", "json_schema", b"json_schema", "kind", b"kind", "max_output_tokens", b"max_output_tokens", "name", b"name", "parallel_calls", b"parallel_calls", "ready", b"ready", "reasoning", b"reasoning", "remote", b"remote", "token_input", b"token_input", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class InferenceServiceStub:
-    """Direct access to the configured models, without tools or planning.
+    """Direct access to the configured models: one model turn at a time. Tools may be offered to the
+    model; the calls that it asks for are returned to the caller, who runs them.
     """
 
     def __init__(self, channel):
@@ -40,6 +41,11 @@ class InferenceServiceStub:
                 request_serializer=podium_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=podium_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/podium.v1.InferenceService/CountTokens',
+                request_serializer=podium_dot_v1_dot_inference__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=podium_dot_v1_dot_inference__pb2.CountTokensResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/podium.v1.InferenceService/ListModels',
                 request_serializer=podium_dot_v1_dot_inference__pb2.ListModelsRequest.SerializeToString,
@@ -48,12 +54,20 @@ class InferenceServiceStub:
 
 
 class InferenceServiceServicer:
-    """Direct access to the configured models, without tools or planning.
+    """Direct access to the configured models: one model turn at a time. Tools may be offered to the
+    model; the calls that it asks for are returned to the caller, who runs them.
     """
 
     def Generate(self, request, context):
         """Generates one answer and streams it; the last message holds `finished`. Cancelling the call
         stops the generation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTokens(self, request, context):
+        """Counts the tokens of a prompt, with the model's own template and tokenizer where they are at hand.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,6 +88,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     request_deserializer=podium_dot_v1_dot_inference__pb2.GenerateRequest.FromString,
                     response_serializer=podium_dot_v1_dot_inference__pb2.GenerateResponse.SerializeToString,
             ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=podium_dot_v1_dot_inference__pb2.CountTokensRequest.FromString,
+                    response_serializer=podium_dot_v1_dot_inference__pb2.CountTokensResponse.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=podium_dot_v1_dot_inference__pb2.ListModelsRequest.FromString,
@@ -88,7 +107,8 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InferenceService:
-    """Direct access to the configured models, without tools or planning.
+    """Direct access to the configured models: one model turn at a time. Tools may be offered to the
+    model; the calls that it asks for are returned to the caller, who runs them.
     """
 
     @staticmethod
@@ -108,6 +128,33 @@ class InferenceService:
             '/podium.v1.InferenceService/Generate',
             podium_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
             podium_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/podium.v1.InferenceService/CountTokens',
+            podium_dot_v1_dot_inference__pb2.CountTokensRequest.SerializeToString,
+            podium_dot_v1_dot_inference__pb2.CountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

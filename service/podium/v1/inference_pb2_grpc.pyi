@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InferenceServiceStub:
-    """Direct access to the configured models, without tools or planning."""
+    """Direct access to the configured models: one model turn at a time. Tools may be offered to the
+    model; the calls that it asks for are returned to the caller, who runs them.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,23 +39,31 @@ class InferenceServiceStub:
     """Generates one answer and streams it; the last message holds `finished`. Cancelling the call
     stops the generation.
     """
+    CountTokens: _grpc.UnaryUnaryMultiCallable[_inference_pb2.CountTokensRequest, _inference_pb2.CountTokensResponse]
+    """Counts the tokens of a prompt, with the model's own template and tokenizer where they are at hand."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]
     """Returns the configured models, by name."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
-    """Direct access to the configured models, without tools or planning."""
+    """Direct access to the configured models: one model turn at a time. Tools may be offered to the
+    model; the calls that it asks for are returned to the caller, who runs them.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
     """Generates one answer and streams it; the last message holds `finished`. Cancelling the call
     stops the generation.
     """
+    CountTokens: _aio.UnaryUnaryMultiCallable[_inference_pb2.CountTokensRequest, _inference_pb2.CountTokensResponse]  # type: ignore[assignment]
+    """Counts the tokens of a prompt, with the model's own template and tokenizer where they are at hand."""
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListModelsRequest, _inference_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Returns the configured models, by name."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Direct access to the configured models, without tools or planning."""
+    """Direct access to the configured models: one model turn at a time. Tools may be offered to the
+    model; the calls that it asks for are returned to the caller, who runs them.
+    """
 
     @_abc_1.abstractmethod
     def Generate(
@@ -64,6 +74,14 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Generates one answer and streams it; the last message holds `finished`. Cancelling the call
         stops the generation.
         """
+
+    @_abc_1.abstractmethod
+    def CountTokens(
+        self,
+        request: _inference_pb2.CountTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.CountTokensResponse, _abc.Awaitable[_inference_pb2.CountTokensResponse]]:
+        """Counts the tokens of a prompt, with the model's own template and tokenizer where they are at hand."""
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13podium/v1/run.proto\x12\tpodium.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\tRunLimits\x12\x1d\n\tmax_calls\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\x1d\n\tmax_turns\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1f\n\nmax_tokens\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\"\xe4\x02\n\x07RunSpec\x12\x1a\n\x05input\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x02\x12+\n\x05model\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[A-Za-z0-9._:/-]*$\x12\x36\n\x05tools\x18\x03 \x03(\tB\'\xbaH$\x92\x01!\x10\x80\x02\x18\x01\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12&\n\nrequest_id\x18\x04 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x12$\n\x06limits\x18\x05 \x01(\x0b\x32\x14.podium.v1.RunLimits\x12[\n\x06labels\x18\x06 \x03(\x0b\x32\x1e.podium.v1.RunSpec.LabelsEntryB+\xbaH(\x9a\x01%\x10 \"\x1ar\x18\x10\x01\x18@2\x12^[A-Za-z0-9._/-]+$*\x05r\x03\x18\x80\x02\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x12\x15\n\rcached_tokens\x18\x03 \x01(\x03\"+\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"@\n\x0fToolCallFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x9f\x03\n\x08ToolCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x04 \x01(\x0c\x12\x13\n\x0bresult_json\x18\x05 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x06 \x01(\t\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.podium.v1.ToolCallState\x12-\n\tseal_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x0b \x01(\x05\x12\x12\n\ndepends_on\x18\x0c \x03(\t\x12+\n\x07\x66\x61ilure\x18\r \x01(\x0b\x32\x1a.podium.v1.ToolCallFailure\x12\x17\n\x0fskipped_because\x18\x0e \x01(\t\"\xad\x03\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.podium.v1.RunState\x12 \n\x04spec\x18\x03 \x01(\x0b\x32\x12.podium.v1.RunSpec\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\x12\x0f\n\x07partial\x18\x05 \x01(\x08\x12\"\n\x05\x63\x61lls\x18\x06 \x03(\x0b\x32\x13.podium.v1.ToolCall\x12\x1f\n\x05usage\x18\x07 \x01(\x0b\x32\x10.podium.v1.Usage\x12\"\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x13.podium.v1.RunError\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x0c \x01(\t\x12\x10\n\x08last_seq\x18\r \x01(\x03\x12\x16\n\x0e\x63orrelation_id\x18\x0e \x01(\t\"U\n\nRunStarted\x12 \n\x04spec\x18\x01 \x01(\x0b\x32\x12.podium.v1.RunSpec\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x03 \x01(\t\"/\n\x10ModelTurnStarted\x12\x0c\n\x04turn\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\"7\n\tTextDelta\x12\x0c\n\x04turn\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\"l\n\x0eToolCallSealed\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x12\n\ndepends_on\x18\x05 \x03(\t\"3\n\x0fToolCallStarted\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"7\n\nToolCallOk\x12\x13\n\x0bresult_json\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\"\"\n\x0fToolCallSkipped\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x01 \x01(\t\"\xb0\x01\n\x10ToolCallFinished\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12#\n\x02ok\x18\x02 \x01(\x0b\x32\x15.podium.v1.ToolCallOkH\x00\x12,\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x1a.podium.v1.ToolCallFailureH\x00\x12-\n\x07skipped\x18\x04 \x01(\x0b\x32\x1a.podium.v1.ToolCallSkippedH\x00\x42\t\n\x07outcome\"\x84\x01\n\x11ModelTurnFinished\x12\x0c\n\x04turn\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1f\n\x05usage\x18\x03 \x01(\x0b\x32\x10.podium.v1.Usage\x12\x32\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1b.podium.v1.TurnFinishReason\"\x97\x01\n\x0bRunFinished\x12\"\n\x05state\x18\x01 \x01(\x0e\x32\x13.podium.v1.RunState\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\x12\x0f\n\x07partial\x18\x03 \x01(\x08\x12\x1f\n\x05usage\x18\x04 \x01(\x0b\x32\x10.podium.v1.Usage\x12\"\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x13.podium.v1.RunError\"\x86\x04\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x0brun_started\x18\x04 \x01(\x0b\x32\x15.podium.v1.RunStartedH\x00\x12\x39\n\x12model_turn_started\x18\x05 \x01(\x0b\x32\x1b.podium.v1.ModelTurnStartedH\x00\x12*\n\ntext_delta\x18\x06 \x01(\x0b\x32\x14.podium.v1.TextDeltaH\x00\x12\x35\n\x10tool_call_sealed\x18\x07 \x01(\x0b\x32\x19.podium.v1.ToolCallSealedH\x00\x12\x37\n\x11tool_call_started\x18\x08 \x01(\x0b\x32\x1a.podium.v1.ToolCallStartedH\x00\x12\x39\n\x12tool_call_finished\x18\t \x01(\x0b\x32\x1b.podium.v1.ToolCallFinishedH\x00\x12;\n\x13model_turn_finished\x18\n \x01(\x0b\x32\x1c.podium.v1.ModelTurnFinishedH\x00\x12.\n\x0crun_finished\x18\x0b \x01(\x0b\x32\x16.podium.v1.RunFinishedH\x00\x42\x06\n\x04kind*\xb2\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x15\n\x11RUN_STATE_WAITING\x10\x03\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06*\xc1\x01\n\rToolCallState\x12\x1f\n\x1bTOOL_CALL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TOOL_CALL_STATE_SEALED\x10\x01\x12\x1b\n\x17TOOL_CALL_STATE_RUNNING\x10\x02\x12\x1d\n\x19TOOL_CALL_STATE_SUCCEEDED\x10\x03\x12\x1a\n\x16TOOL_CALL_STATE_FAILED\x10\x04\x12\x1b\n\x17TOOL_CALL_STATE_SKIPPED\x10\x05*\xbc\x01\n\x10TurnFinishReason\x12\"\n\x1eTURN_FINISH_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17TURN_FINISH_REASON_STOP\x10\x01\x12!\n\x1dTURN_FINISH_REASON_TOOL_CALLS\x10\x02\x12\x1d\n\x19TURN_FINISH_REASON_LENGTH\x10\x03\x12%\n!TURN_FINISH_REASON_CONTENT_FILTER\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13podium/v1/run.proto\x12\tpodium.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"j\n\tRunLimits\x12\x1d\n\tmax_calls\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x12\x1d\n\tmax_turns\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1f\n\nmax_tokens\x18\x03 \x01(\x05\x42\x0b\xbaH\x08\x1a\x06\x18\xc0\x84=(\x00\"\xe4\x02\n\x07RunSpec\x12\x1a\n\x05input\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\x18\x80\x80\x02\x12+\n\x05model\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[A-Za-z0-9._:/-]*$\x12\x36\n\x05tools\x18\x03 \x03(\tB\'\xbaH$\x92\x01!\x10\x80\x02\x18\x01\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12&\n\nrequest_id\x18\x04 \x01(\tB\x12\xbaH\x0fr\r\x18\x80\x01\x32\x08^[!-~]*$\x12$\n\x06limits\x18\x05 \x01(\x0b\x32\x14.podium.v1.RunLimits\x12[\n\x06labels\x18\x06 \x03(\x0b\x32\x1e.podium.v1.RunSpec.LabelsEntryB+\xbaH(\x9a\x01%\x10 \"\x1ar\x18\x10\x01\x18@2\x12^[A-Za-z0-9._/-]+$*\x05r\x03\x18\x80\x02\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x12\x15\n\rcached_tokens\x18\x03 \x01(\x03\"+\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"@\n\x0fToolCallFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x9f\x03\n\x08ToolCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x04 \x01(\x0c\x12\x13\n\x0bresult_json\x18\x05 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x06 \x01(\t\x12\'\n\x05state\x18\x07 \x01(\x0e\x32\x18.podium.v1.ToolCallState\x12-\n\tseal_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x0b \x01(\x05\x12\x12\n\ndepends_on\x18\x0c \x03(\t\x12+\n\x07\x66\x61ilure\x18\r \x01(\x0b\x32\x1a.podium.v1.ToolCallFailure\x12\x17\n\x0fskipped_because\x18\x0e \x01(\t\"\xad\x03\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.podium.v1.RunState\x12 \n\x04spec\x18\x03 \x01(\x0b\x32\x12.podium.v1.RunSpec\x12\x0e\n\x06\x61nswer\x18\x04 \x01(\t\x12\x0f\n\x07partial\x18\x05 \x01(\x08\x12\"\n\x05\x63\x61lls\x18\x06 \x03(\x0b\x32\x13.podium.v1.ToolCall\x12\x1f\n\x05usage\x18\x07 \x01(\x0b\x32\x10.podium.v1.Usage\x12\"\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x13.podium.v1.RunError\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x0c \x01(\t\x12\x10\n\x08last_seq\x18\r \x01(\x03\x12\x16\n\x0e\x63orrelation_id\x18\x0e \x01(\t\"U\n\nRunStarted\x12 \n\x04spec\x18\x01 \x01(\x0b\x32\x12.podium.v1.RunSpec\x12\r\n\x05model\x18\x02 \x01(\t\x12\x16\n\x0e\x63orrelation_id\x18\x03 \x01(\t\"/\n\x10ModelTurnStarted\x12\x0c\n\x04turn\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\"7\n\tTextDelta\x12\x0c\n\x04turn\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04text\x18\x03 \x01(\t\"l\n\x0eToolCallSealed\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04tool\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\x0c\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x12\n\ndepends_on\x18\x05 \x03(\t\"3\n\x0fToolCallStarted\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\"7\n\nToolCallOk\x12\x13\n\x0bresult_json\x18\x01 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x02 \x01(\t\"\"\n\x0fToolCallSkipped\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x01 \x01(\t\"\xb0\x01\n\x10ToolCallFinished\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12#\n\x02ok\x18\x02 \x01(\x0b\x32\x15.podium.v1.ToolCallOkH\x00\x12,\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x1a.podium.v1.ToolCallFailureH\x00\x12-\n\x07skipped\x18\x04 \x01(\x0b\x32\x1a.podium.v1.ToolCallSkippedH\x00\x42\t\n\x07outcome\"Z\n\x0cModelAttempt\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xbe\x01\n\x11ModelTurnFinished\x12\x0c\n\x04turn\x18\x01 \x01(\x05\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x1f\n\x05usage\x18\x03 \x01(\x0b\x32\x10.podium.v1.Usage\x12\x32\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x1b.podium.v1.TurnFinishReason\x12\r\n\x05model\x18\x05 \x01(\t\x12)\n\x08\x61ttempts\x18\x06 \x03(\x0b\x32\x17.podium.v1.ModelAttempt\"\x97\x01\n\x0bRunFinished\x12\"\n\x05state\x18\x01 \x01(\x0e\x32\x13.podium.v1.RunState\x12\x0e\n\x06\x61nswer\x18\x02 \x01(\t\x12\x0f\n\x07partial\x18\x03 \x01(\x08\x12\x1f\n\x05usage\x18\x04 \x01(\x0b\x32\x10.podium.v1.Usage\x12\"\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x13.podium.v1.RunError\"\x86\x04\n\x08RunEvent\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x0brun_started\x18\x04 \x01(\x0b\x32\x15.podium.v1.RunStartedH\x00\x12\x39\n\x12model_turn_started\x18\x05 \x01(\x0b\x32\x1b.podium.v1.ModelTurnStartedH\x00\x12*\n\ntext_delta\x18\x06 \x01(\x0b\x32\x14.podium.v1.TextDeltaH\x00\x12\x35\n\x10tool_call_sealed\x18\x07 \x01(\x0b\x32\x19.podium.v1.ToolCallSealedH\x00\x12\x37\n\x11tool_call_started\x18\x08 \x01(\x0b\x32\x1a.podium.v1.ToolCallStartedH\x00\x12\x39\n\x12tool_call_finished\x18\t \x01(\x0b\x32\x1b.podium.v1.ToolCallFinishedH\x00\x12;\n\x13model_turn_finished\x18\n \x01(\x0b\x32\x1c.podium.v1.ModelTurnFinishedH\x00\x12.\n\x0crun_finished\x18\x0b \x01(\x0b\x32\x16.podium.v1.RunFinishedH\x00\x42\x06\n\x04kind*\xb2\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_PENDING\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x15\n\x11RUN_STATE_WAITING\x10\x03\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x04\x12\x14\n\x10RUN_STATE_FAILED\x10\x05\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x06*\xc1\x01\n\rToolCallState\x12\x1f\n\x1bTOOL_CALL_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16TOOL_CALL_STATE_SEALED\x10\x01\x12\x1b\n\x17TOOL_CALL_STATE_RUNNING\x10\x02\x12\x1d\n\x19TOOL_CALL_STATE_SUCCEEDED\x10\x03\x12\x1a\n\x16TOOL_CALL_STATE_FAILED\x10\x04\x12\x1b\n\x17TOOL_CALL_STATE_SKIPPED\x10\x05*\xbc\x01\n\x10TurnFinishReason\x12\"\n\x1eTURN_FINISH_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17TURN_FINISH_REASON_STOP\x10\x01\x12!\n\x1dTURN_FINISH_REASON_TOOL_CALLS\x10\x02\x12\x1d\n\x19TURN_FINISH_REASON_LENGTH\x10\x03\x12%\n!TURN_FINISH_REASON_CONTENT_FILTER\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,48 +52,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSPEC'].fields_by_name['request_id']._serialized_options = b'\272H\017r\r\030\200\0012\010^[!-~]*$'
   _globals['_RUNSPEC'].fields_by_name['labels']._loaded_options = None
   _globals['_RUNSPEC'].fields_by_name['labels']._serialized_options = b'\272H(\232\001%\020 \"\032r\030\020\001\030@2\022^[A-Za-z0-9._/-]+$*\005r\003\030\200\002'
-  _globals['_RUNSTATE']._serialized_start=3045
-  _globals['_RUNSTATE']._serialized_end=3223
-  _globals['_TOOLCALLSTATE']._serialized_start=3226
-  _globals['_TOOLCALLSTATE']._serialized_end=3419
-  _globals['_TURNFINISHREASON']._serialized_start=3422
-  _globals['_TURNFINISHREASON']._serialized_end=3610
-  _globals['_RUNLIMITS']._serialized_start=96
-  _globals['_RUNLIMITS']._serialized_end=202
-  _globals['_RUNSPEC']._serialized_start=205
-  _globals['_RUNSPEC']._serialized_end=561
-  _globals['_RUNSPEC_LABELSENTRY']._serialized_start=516
-  _globals['_RUNSPEC_LABELSENTRY']._serialized_end=561
-  _globals['_USAGE']._serialized_start=563
-  _globals['_USAGE']._serialized_end=643
-  _globals['_RUNERROR']._serialized_start=645
-  _globals['_RUNERROR']._serialized_end=688
-  _globals['_TOOLCALLFAILURE']._serialized_start=690
-  _globals['_TOOLCALLFAILURE']._serialized_end=754
-  _globals['_TOOLCALL']._serialized_start=757
-  _globals['_TOOLCALL']._serialized_end=1172
-  _globals['_RUN']._serialized_start=1175
-  _globals['_RUN']._serialized_end=1604
-  _globals['_RUNSTARTED']._serialized_start=1606
-  _globals['_RUNSTARTED']._serialized_end=1691
-  _globals['_MODELTURNSTARTED']._serialized_start=1693
-  _globals['_MODELTURNSTARTED']._serialized_end=1740
-  _globals['_TEXTDELTA']._serialized_start=1742
-  _globals['_TEXTDELTA']._serialized_end=1797
-  _globals['_TOOLCALLSEALED']._serialized_start=1799
-  _globals['_TOOLCALLSEALED']._serialized_end=1907
-  _globals['_TOOLCALLSTARTED']._serialized_start=1909
-  _globals['_TOOLCALLSTARTED']._serialized_end=1960
-  _globals['_TOOLCALLOK']._serialized_start=1962
-  _globals['_TOOLCALLOK']._serialized_end=2017
-  _globals['_TOOLCALLSKIPPED']._serialized_start=2019
-  _globals['_TOOLCALLSKIPPED']._serialized_end=2053
-  _globals['_TOOLCALLFINISHED']._serialized_start=2056
-  _globals['_TOOLCALLFINISHED']._serialized_end=2232
-  _globals['_MODELTURNFINISHED']._serialized_start=2235
-  _globals['_MODELTURNFINISHED']._serialized_end=2367
-  _globals['_RUNFINISHED']._serialized_start=2370
-  _globals['_RUNFINISHED']._serialized_end=2521
-  _globals['_RUNEVENT']._serialized_start=2524
-  _globals['_RUNEVENT']._serialized_end=3042
+  _globals['_RUNSTATE']._serialized_start=3227
+  _globals['_RUNSTATE']._serialized_end=3405
+  _globals['_TOOLCALLSTATE']._serialized_start=3408
+  _globals['_TOOLCALLSTATE']._serialized_end=3601
+  _globals['_TURNFINISHREASON']._serialized_start=3604
+  _globals['_TURNFINISHREASON']._serialized_end=3792
+  _globals['_RUNLIMITS']._serialized_start=128
+  _globals['_RUNLIMITS']._serialized_end=234
+  _globals['_RUNSPEC']._serialized_start=237
+  _globals['_RUNSPEC']._serialized_end=593
+  _globals['_RUNSPEC_LABELSENTRY']._serialized_start=548
+  _globals['_RUNSPEC_LABELSENTRY']._serialized_end=593
+  _globals['_USAGE']._serialized_start=595
+  _globals['_USAGE']._serialized_end=675
+  _globals['_RUNERROR']._serialized_start=677
+  _globals['_RUNERROR']._serialized_end=720
+  _globals['_TOOLCALLFAILURE']._serialized_start=722
+  _globals['_TOOLCALLFAILURE']._serialized_end=786
+  _globals['_TOOLCALL']._serialized_start=789
+  _globals['_TOOLCALL']._serialized_end=1204
+  _globals['_RUN']._serialized_start=1207
+  _globals['_RUN']._serialized_end=1636
+  _globals['_RUNSTARTED']._serialized_start=1638
+  _globals['_RUNSTARTED']._serialized_end=1723
+  _globals['_MODELTURNSTARTED']._serialized_start=1725
+  _globals['_MODELTURNSTARTED']._serialized_end=1772
+  _globals['_TEXTDELTA']._serialized_start=1774
+  _globals['_TEXTDELTA']._serialized_end=1829
+  _globals['_TOOLCALLSEALED']._serialized_start=1831
+  _globals['_TOOLCALLSEALED']._serialized_end=1939
+  _globals['_TOOLCALLSTARTED']._serialized_start=1941
+  _globals['_TOOLCALLSTARTED']._serialized_end=1992
+  _globals['_TOOLCALLOK']._serialized_start=1994
+  _globals['_TOOLCALLOK']._serialized_end=2049
+  _globals['_TOOLCALLSKIPPED']._serialized_start=2051
+  _globals['_TOOLCALLSKIPPED']._serialized_end=2085
+  _globals['_TOOLCALLFINISHED']._serialized_start=2088
+  _globals['_TOOLCALLFINISHED']._serialized_end=2264
+  _globals['_MODELATTEMPT']._serialized_start=2266
+  _globals['_MODELATTEMPT']._serialized_end=2356
+  _globals['_MODELTURNFINISHED']._serialized_start=2359
+  _globals['_MODELTURNFINISHED']._serialized_end=2549
+  _globals['_RUNFINISHED']._serialized_start=2552
+  _globals['_RUNFINISHED']._serialized_end=2703
+  _globals['_RUNEVENT']._serialized_start=2706
+  _globals['_RUNEVENT']._serialized_end=3224
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -737,6 +738,40 @@ class ToolCallFinished(_message.Message):
 Global___ToolCallFinished: _TypeAlias = ToolCallFinished  # noqa: Y015
 
 @_typing.final
+class ModelAttempt(_message.Message):
+    """One model that was asked for a turn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Its name."""
+    reason: _builtins.str
+    """Reason of the error that ended the attempt, one of `ErrorReason` without its prefix; empty for the
+    model that answered.
+    """
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long it took to fail, or to its first output."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "model", b"model", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelAttempt: _TypeAlias = ModelAttempt  # noqa: Y015
+
+@_typing.final
 class ModelTurnFinished(_message.Message):
     """A model turn ended."""
 
@@ -746,15 +781,23 @@ class ModelTurnFinished(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
     turn: _builtins.int
     """Counted from 0."""
     text: _builtins.str
     """The whole text of the turn."""
     finish_reason: Global___TurnFinishReason.ValueType
     """Why it ended."""
+    model: _builtins.str
+    """Name of the model that answered."""
     @_builtins.property
     def usage(self) -> Global___Usage:
         """Tokens of this turn."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelAttempt]:
+        """Every model that was asked, in order, where there was a choice."""
 
     def __init__(
         self,
@@ -763,10 +806,12 @@ class ModelTurnFinished(_message.Message):
         text: _builtins.str = ...,
         usage: Global___Usage | None = ...,
         finish_reason: Global___TurnFinishReason.ValueType = ...,
+        model: _builtins.str = ...,
+        attempts: _abc.Iterable[Global___ModelAttempt] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_reason", b"finish_reason", "text", b"text", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "finish_reason", b"finish_reason", "model", b"model", "text", b"text", "turn", b"turn", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

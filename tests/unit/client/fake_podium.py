@@ -61,6 +61,7 @@ class FakePodium(
             result_json=b'{"value": 399}',
             state=run_pb2.TOOL_CALL_STATE_SUCCEEDED,
         )
+        self.tools = True
         self.hang = False
         self.obeys_cancel = True
         self.cancel_asked = asyncio.Event()
@@ -122,15 +123,33 @@ class FakePodium(
     async def Generate(self, request: Any, context: Any) -> AsyncIterator[Any]:
         await self._enter(request, context)
         with self._noticing():
-            for part in self.parts:
+            for part in self.answer_to(request):
                 yield part
             await self._hold()
 
+    def answer_to(self, request: inference_pb2.GenerateRequest) -> Sequence[inference_pb2.GenerateResponse]:
+        """Return the parts of an answer."""
+        return self.parts
+
     async def ListModels(self, request: Any, context: Any) -> Any:
         await self._enter(request, context)
-        model = inference_pb2.Model(name="embedded", kind="embedded", ready=True, context_length=8192, default=True)
+        model = inference_pb2.Model(
+            name="embedded",
+            kind="embedded",
+            ready=True,
+            context_length=8192,
+            max_output_tokens=1024,
+            default=True,
+            tools=self.tools,
+            json_schema=True,
+            aliases=["small"],
+        )
         away = inference_pb2.Model(name="demo", kind="scripted", detail="its file is missing")
         return inference_pb2.ListModelsResponse(models=[away, model])
+
+    async def CountTokens(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return inference_pb2.CountTokensResponse(tokens=7, exact=True, context_length=8192, model="embedded")
 
     async def ListTools(self, request: Any, context: Any) -> Any:
         await self._enter(request, context)

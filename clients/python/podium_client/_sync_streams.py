@@ -1,0 +1,172 @@
+"""The streams of the client for threads. Their twins for asyncio are in `_async_streams.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar, cast
+
+import grpc
+
+from podium.v1 import inference_pb2, orchestrator_pb2
+from podium_client._channel import CallOptions
+from podium_client._status import FailedCall, typed_error
+from podium_client.errors import Internal
+from podium_client.events import RunEvent, RunFinished, event_of
+from podium_client.generation import ChatResult, Collected, Generation, GenerationPart, ModelCall, TextPart
+
+_Received_co = TypeVar("_Received_co", covariant=True)
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class _Call(Protocol[_Received_co]):
+    """What gRPC's streaming call is, as far as it is used here."""
+
+    def __next__(self) -> _Received_co:
+        """Return the next message."""
+
+    def cancel(self) -> object:
+        """Cancel the call."""
+
+
+class _Stream(Generic[_Request, _Response]):
+    """A server stream that lives as long as its `with` block."""
+
+    def __init__(
+        self, method: grpc.UnaryStreamMultiCallable[_Request, _Response], request: _Request, options: CallOptions
+    ) -> None:
+        self._open: Callable[[], _Call[_Response]] = lambda: method(
+            request, timeout=options.timeout, metadata=options.metadata, wait_for_ready=options.wait_for_ready
+        )
+        self._call: _Call[_Response] | None = None
+        self.correlation_id = options.correlation_id
+
+    def __enter__(self) -> Self:
+        if self._call is not None:
+            raise RuntimeError("a stream is entered once; call the method again for another")
+        self._call = self._open()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._call is not None:
+            self._call.cancel()  # an abandoned call would live until the channel closes
+
+    def __iter__(self) -> Self:
+        return self
+
+    def _next(self) -> _Response:
+        if self._call is None:
+            raise RuntimeError("enter the stream first: `with podium.stream(...) as events`")
+        try:
+            return self._call.__next__()
+        except grpc.RpcError as error:
+            raise typed_error(cast("FailedCall", error), sent_correlation_id=self.correlation_id) from error
+
+
+class RunStream(_Stream[orchestrator_pb2.ExecuteStreamRequest, orchestrator_pb2.ExecuteStreamResponse]):
+    """The events of a run. `run_id` is known from the first event on, `finished` after the last."""
+
+    run_id: str = ""
+    finished: RunFinished | None = None
+
+    def __next__(self) -> RunEvent:
+        while True:
+            event = event_of((self._next()).event)
+            if event is None:
+                continue
+            self.run_id = event.run_id
+            if isinstance(event, RunFinished):
+                self.finished = event
+            return event
+
+
+class _GenerateStream(_Stream[inference_pb2.GenerateRequest, inference_pb2.GenerateResponse]):
+    """A generation, which collects what it has given so far."""
+
+    def __init__(
+        self,
+        method: grpc.UnaryStreamMultiCallable[inference_pb2.GenerateRequest, inference_pb2.GenerateResponse],
+        request: inference_pb2.GenerateRequest,
+        options: CallOptions,
+    ) -> None:
+        super().__init__(method, request, options)
+        self._collected = Collected()
+
+    @property
+    def finished(self) -> Generation | None:
+        """How it ended; None until it has."""
+        return self._collected.finished
+
+    def _take(self) -> GenerationPart | tuple[int, ...] | None:
+        return self._collected.take(self._next())
+
+
+class TextStream(_GenerateStream):
+    """A generation. Iterating gives the text, piece by piece; `parts()` gives reasoning and calls, too.
+
+    `text`, `reasoning` and `calls` hold what came so far, `finished` how it ended. It is read once,
+    by whichever of the two.
+    """
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._collected.text
+
+    @property
+    def reasoning(self) -> str:
+        """What the model has thought so far."""
+        return self._collected.reasoning
+
+    @property
+    def calls(self) -> tuple[ModelCall, ...]:
+        """The tool calls that the model has asked for so far."""
+        return self._collected.calls
+
+    def result(self) -> ChatResult:
+        """Return the whole answer, after the last piece.
+
+        Raises:
+            Internal: the server ended the answer without saying how.
+        """
+        if self.finished is None:
+            raise Internal(
+                "the answer has no end; read it to its end, and if you did, this is a fault of the server's",
+                code=grpc.StatusCode.INTERNAL,
+                correlation_id=self.correlation_id,
+            )
+        return self._collected.result()
+
+    def parts(self) -> Iterator[GenerationPart]:
+        """Iterate over text, reasoning and calls, in order."""
+        while True:
+            try:
+                part = self._take()
+            except StopIteration:
+                return
+            if part is not None and not isinstance(part, tuple):
+                yield part
+
+    def __next__(self) -> str:
+        while True:
+            part = self._take()
+            if isinstance(part, TextPart):
+                return part.text
+
+
+class TokenStream(_GenerateStream):
+    """A generation from token ids. Iterating gives new ids; `token_ids` holds all so far."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The ids so far."""
+        return tuple(self._collected.token_ids)
+
+    def __next__(self) -> tuple[int, ...]:
+        while True:
+            part = self._take()
+            if isinstance(part, tuple):
+                return part
