@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -15,13 +16,16 @@ from grpc_reflection.v1alpha import reflection
 import podium
 from podium.app.chain import build_breakers, build_chain, current_caller
 from podium.app.drain import drain
+from podium.app.fleet import FleetChange, ModelFleet
 from podium.app.grpc_server import bind, server_options
-from podium.app.parts import build_models, build_tools, concurrency_limits, orchestrator_limits
+from podium.app.model_parts import ModelBuilder
+from podium.app.parts import build_tools, concurrency_limits, orchestrator_limits
 from podium.app.run_observer import RunReporter
 from podium.errors import FailedPrecondition, Unavailable
 from podium.ids import Ids
 from podium.inference.embedded import EmbeddedModel
 from podium.inference.supervisor import HostState
+from podium.inference.tool_results import KeptResults
 from podium.interceptors.drain import Drain
 from podium.observability.checks import HealthChecks, HealthReport, Outcome, Status
 from podium.observability.logging import LogPipeline, get_logger
@@ -126,6 +130,23 @@ class Application:
             reasons = "; ".join(self._checks.report().reasons)
             raise Unavailable(f"the server is not ready after {seconds:g} s: {reasons}") from None
 
+    @property
+    def embedded(self) -> Mapping[str, EmbeddedModel]:
+        """The models whose engine hosts are ours, by name."""
+        return self._fleet.hosts
+
+    async def reload(self, loaded: Loaded) -> FleetChange:
+        """Take over the models, routes and default model of new settings; everything else needs a restart.
+
+        Raises:
+            FailedPrecondition: a model cannot be built as set; everything is left as it was.
+        """
+        change = await self._fleet.apply(loaded.settings)
+        self._metrics.models.declare(loaded.settings.models)
+        self._check_models()
+        await self._checks.check_now()
+        return change
+
     async def drain(self, *, force: asyncio.Event) -> bool:
         """End the service gracefully; see `podium.app.drain`. Returns whether every call ended by itself."""
         return await drain(
@@ -169,14 +190,16 @@ class Application:
             )
         )
         executor = GuardedExecutor(local, breakers)
-        self.models, self.embedded = await build_models(
-            settings,
-            registry,
-            breakers,
-            stack,
-            on_change=self._host_changed,
+        builder = ModelBuilder(
+            tools=lambda: tuple(registry.list()),
+            breakers=breakers,
+            host_changed=self._host_changed,
+            model_changed=self._model_changed,
             first_output=self._metrics.models.first_token,
         )
+        self._fleet = await stack.enter_async_context(ModelFleet(builder))
+        await self._fleet.apply(settings)
+        self.models = self._fleet.catalog
         self._metrics.models.declare(settings.models)
         gate = CallGate(concurrency_limits(settings))
         orchestrator = await stack.enter_async_context(
@@ -188,6 +211,7 @@ class Application:
                 new_run_id=ids.run_id,
                 gate=gate,
                 limits=orchestrator_limits(settings),
+                long_results=KeptResults(settings.tools.shown_result_chars),
                 observers=[RunReporter(self._metrics)],
             )
         )
@@ -223,8 +247,11 @@ class Application:
             maximum_concurrent_rpcs=self.settings.server.maximum_concurrent_rpcs,
         )
         caller = current_caller
+        inference = InferenceServicer(
+            self.models, caller, find_tool=registry.get, token_model=self._fleet.token_model, turns=self._metrics.models
+        )
         add_OrchestratorServiceServicer_to_server(OrchestratorServicer(orchestrator, caller), server)
-        add_InferenceServiceServicer_to_server(InferenceServicer(self.models, caller), server)
+        add_InferenceServiceServicer_to_server(inference, server)
         add_ToolServiceServicer_to_server(ToolServicer(registry, executor, gate, caller, ids.run_id), server)
         add_HealthServiceServicer_to_server(HealthServicer(self._checks), server)
         add_HealthServicer_to_server(StandardHealthServicer(self._board), server)
@@ -235,14 +262,23 @@ class Application:
 
     async def _watch_health(self, stack: AsyncExitStack) -> None:
         """Check the models now and then, and show on the board whether the default one can answer."""
-        for model in self.models.list():
-            optional = model.name != self.models.default
-            self._checks.add(f"model:{model.name}", partial(_model_outcome, model), optional=optional)
+        self._check_models()
         self._checks.on_change(self._show_health)
         for service in _ALWAYS_SERVING:
             self._board.set(service, True)
         await self._checks.check_now()
         await stack.enter_async_context(self._checks)
+
+    def _check_models(self) -> None:
+        """Let health know every model and route that there is now, and which of them it needs."""
+        models = {f"model:{model.name}": model for model in self.models.list()}
+        needed = f"model:{self.models.default}"
+        for gone in [name for name in self._checks.components if name.startswith("model:") and name not in models]:
+            self._checks.remove(gone)
+        for name, model in models.items():
+            if name not in self._checks.components:
+                self._checks.add(name, partial(_model_outcome, model), optional=name != needed)
+            self._checks.require(name, optional=name != needed)
 
     def _show_health(self, report: HealthReport) -> None:
         for service in ("", *_SERVICES):
@@ -259,6 +295,11 @@ class Application:
         if component in self._checks.components:
             outcome = Outcome() if model.ready else Outcome(Status.UNHEALTHY, model.why_not_ready())
             self._checks.set(component, outcome.status, outcome.detail)
+            self._checks.check_soon()  # routes over it
+
+    def _model_changed(self, name: str) -> None:
+        _log.info("model ready", model=name)
+        self._checks.check_soon()
 
     def _serve_ops(self, stack: AsyncExitStack) -> None:
         ops = self.settings.ops

@@ -13,15 +13,22 @@ from podium.errors import FailedPrecondition
 from podium.observability.logging import LogConfig, LogPipeline, configure_logging, get_logger
 from podium.resilience.preflight import DataDirectory, DataDirectoryInUse, Requirements, preflight
 from podium.resilience.scheduling import prefer_throughput
-from podium.settings import Loaded, Settings, check_bind
+from podium.settings import Loaded, Settings, SettingsError, check_bind
 
 __all__ = ["check_machine", "run_server"]
 
 _log = get_logger("podium.serve")
 
 
-def run_server(loaded: Loaded, *, started: Callable[[Application], None] = lambda _: None) -> int:
+def run_server(
+    loaded: Loaded,
+    *,
+    started: Callable[[Application], None] = lambda _: None,
+    reread: Callable[[], Loaded] | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT and return the process's exit code.
+
+    SIGHUP reads the settings again with `reread` and takes over the models, routes and default model.
 
     0 after a drain in which every call could be told its end; 130 or 143 when a second signal cut
     the drain short.
@@ -44,7 +51,7 @@ def run_server(loaded: Loaded, *, started: Callable[[Application], None] = lambd
         for notice in loaded.notices:
             _log.warning(notice)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(loaded, log, started))
+            return runner.run(_serve(loaded, log, started, reread))
 
 
 def log_config(settings: Settings) -> LogConfig:
@@ -78,8 +85,13 @@ def check_machine(settings: Settings) -> None:
         raise FailedPrecondition(f"The server cannot start here:\n{lines}")
 
 
-async def _serve(loaded: Loaded, log: LogPipeline, started: Callable[[Application], None]) -> int:
-    stop, force = asyncio.Event(), asyncio.Event()
+async def _serve(
+    loaded: Loaded,
+    log: LogPipeline,
+    started: Callable[[Application], None],
+    reread: Callable[[], Loaded] | None,
+) -> int:
+    stop, force, reload = asyncio.Event(), asyncio.Event(), asyncio.Event()
     received: list[int] = []
 
     def on_signal(number: int) -> None:
@@ -89,6 +101,8 @@ async def _serve(loaded: Loaded, log: LogPipeline, started: Callable[[Applicatio
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    if reread is not None and hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, reload.set)
     try:
         async with Application(loaded, log) as application:
             _log.info(
@@ -98,12 +112,50 @@ async def _serve(loaded: Loaded, log: LogPipeline, started: Callable[[Applicatio
                 models=[*loaded.settings.models],
             )
             started(application)
-            await stop.wait()
+            reloading = asyncio.create_task(_reload(application, loaded, reload, reread), name="podium-reload")
+            try:
+                await stop.wait()
+            finally:
+                reloading.cancel()
+                await asyncio.gather(reloading, return_exceptions=True)
             await application.drain(force=force)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)):
             loop.remove_signal_handler(number)
     return 128 + received[0] if force.is_set() else 0
+
+
+async def _reload(
+    application: Application, loaded: Loaded, asked: asyncio.Event, reread: Callable[[], Loaded] | None
+) -> None:
+    """Take over new settings whenever it is asked for. What is wrong with them is logged, and nothing changes."""
+    while reread is not None:
+        await asked.wait()
+        asked.clear()
+        try:
+            fresh = await asyncio.to_thread(reread)
+            change = await application.reload(fresh)
+        except (SettingsError, FailedPrecondition) as error:
+            _log.error("the settings were not reloaded", why=error.message)
+        except Exception:  # noqa: BLE001  whatever goes wrong, the server goes on as it was
+            _log.exception("the settings were not reloaded")
+        else:
+            waiting = _need_a_restart(loaded.settings, fresh.settings)
+            _log.info(
+                "settings reloaded",
+                added=change.added,
+                changed=change.changed,
+                removed=change.removed,
+                need_a_restart=waiting,
+            )
+
+
+def _need_a_restart(first: Settings, fresh: Settings) -> list[str]:
+    """Return the settings outside models and routes that differ from those that the server runs with."""
+    live = {"models", "routes", "default_model", "llm", "engine", "tensorrt"}
+    return [
+        name for name in type(first).model_fields if name not in live and getattr(first, name) != getattr(fresh, name)
+    ]
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

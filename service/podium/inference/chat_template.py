@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import jinja2
 import jinja2.ext
+import jinja2.nodes
 import jinja2.sandbox
 
 from podium.errors import InvalidRequest
@@ -29,6 +30,11 @@ class ChatTemplate:
         source: the Jinja text, as in `tokenizer_config.json`.
         tokens: special tokens that templates may name, such as `bos_token`.
 
+    Attributes:
+        source: that text, which tells what the model was taught.
+        has_tools: whether the template describes tools to the model.
+        has_calls: whether it renders the calls of earlier turns.
+
     Raises:
         InvalidRequest: the text is not a template.
     """
@@ -36,6 +42,9 @@ class ChatTemplate:
     def __init__(self, source: str, tokens: Mapping[str, str] | None = None) -> None:
         if len(source) > _MAX_TEMPLATE:
             raise InvalidRequest("The model's chat template is too large.")
+        self.source = source
+        self.has_tools = _names_tools(source)
+        self.has_calls = "tool_calls" in source
         environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -76,9 +85,24 @@ class ChatTemplate:
             raise InvalidRequest("The model's chat template cannot render these messages.") from error
 
 
-def _tojson(value: Any, indent: int | None = None) -> str:
-    # Templates expect this form; Jinja's own filter escapes for HTML.
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _names_tools(source: str) -> bool:
+    try:
+        tree = jinja2.Environment(extensions=[jinja2.ext.loopcontrols], autoescape=True).parse(source)
+    except jinja2.TemplateError:
+        return False
+    # Some templates set the name to none where it is not given, so it counts as theirs: look for its use.
+    return any(node.name == "tools" and node.ctx == "load" for node in tree.find_all(jinja2.nodes.Name))
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    # Templates expect this form and these options; Jinja's own filter escapes for HTML.
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _refuse(message: str) -> NoReturn:

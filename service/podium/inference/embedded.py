@@ -7,12 +7,16 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from podium.errors import PodiumError, Unavailable
+from podium.inference.engine import EngineRequest, TokenDelta, TokensFinished
+from podium.inference.engine_chat import EngineChatModel
 from podium.inference.engine_client import TrtllmEngine
+from podium.inference.engine_profile import AUTO, chat_model
 from podium.inference.guided import GuidedChatModel
 from podium.inference.supervisor import EngineHostSupervisor, HostState, HostStatus, SupervisorTimings
 from podium.inference.word_vectors import word_vectors
@@ -35,6 +39,10 @@ class EmbeddedModel:
         name: its name in the settings.
         path: the model's folder, as `podium engine --model` takes it.
         tools: the tools that most requests may use, to get ready for.
+        engine, options, python, nice, start_seconds: of the host; see `EngineHostSupervisor`.
+        dialect: how the model writes calls, as `engine_profile.chat_model` takes it; `auto` plans for
+            models that were not taught tools.
+        turn_seconds: longest generation.
         on_change: called on the event loop whenever readiness may have changed.
     """
 
@@ -46,6 +54,8 @@ class EmbeddedModel:
         tools: Sequence[ToolSpec] = (),
         engine: str = "openvino",
         options: Sequence[str] = (),
+        python: Path | None = None,
+        dialect: str = AUTO,
         nice: int = 10,
         start_seconds: float = 120.0,
         turn_seconds: float = 120.0,
@@ -55,20 +65,22 @@ class EmbeddedModel:
         self._path = path
         self._tools = tuple(tools)
         self._turn_seconds = turn_seconds
+        self._dialect = dialect
         self._on_change = on_change
         self._supervisor = EngineHostSupervisor(
             path,
             engine=engine,
             options=options,
+            python=python,
             nice=nice,
             on_change=self._host_changed,
             timings=SupervisorTimings(start_limit=start_seconds),
         )
         self._stack = contextlib.AsyncExitStack()
         self._engine: TrtllmEngine | None = None
-        self._model: GuidedChatModel | None = None
+        self._model: GuidedChatModel | EngineChatModel | None = None
+        self._described = ModelInfo(name=name, kind="embedded", ready=False)
         self._warm = False
-        self._context_length = 0
         self._host_up = asyncio.Event()
         self._preparing: asyncio.Task[None] | None = None
 
@@ -104,14 +116,7 @@ class EmbeddedModel:
 
     async def info(self) -> ModelInfo:
         """Describe the model, with why it is not ready."""
-        return ModelInfo(
-            name=self.name,
-            kind="embedded",
-            ready=self.ready,
-            detail="" if self.ready else self.why_not_ready(),
-            context_length=self._context_length,
-            json_schema=True,
-        )
+        return replace(self._described, ready=self.ready, detail="" if self.ready else self.why_not_ready())
 
     async def count_tokens(self, request: ChatRequest) -> TokenCount:
         """Count a prompt's tokens with the model's tokenizer, once the host has handed it out."""
@@ -126,6 +131,14 @@ class EmbeddedModel:
         async with aclosing(self._model.stream(request)) as events:  # type: ignore[type-var]
             async for event in events:
                 yield event
+
+    async def generate_tokens(self, request: EngineRequest) -> AsyncIterator[TokenDelta | TokensFinished]:
+        """Stream one generation from token ids; see `TokenModel.generate_tokens`."""
+        if self._engine is None or not self.ready:
+            raise self._not_ready()
+        async with aclosing(self._engine.generate(request)) as items:
+            async for item in items:
+                yield item
 
     def _not_ready(self) -> Unavailable:
         return Unavailable(
@@ -167,11 +180,20 @@ class EmbeddedModel:
 
     async def _get_ready(self, engine: TrtllmEngine) -> None:
         if self._model is None:
-            self._context_length = (await engine.probe()).max_seq_len
-            tokenizer = await engine.tokenizer()
-            vectors = await word_vectors(self._path)
-            self._model = GuidedChatModel(engine, tokenizer, name=self.name, vectors=vectors)
-        await engine.warm(await self._model.warm(self._tools))
+            self._model = chat_model(
+                engine,
+                await engine.tokenizer(),
+                await engine.probe(),
+                name=self.name,
+                kind="embedded",
+                dialect=self._dialect,
+                vectors=await word_vectors(self._path),
+                guide_plain=True,
+            )
+            # Asked once: nothing of it changes while the same model is served.
+            self._described = await self._model.info()
+        if isinstance(self._model, GuidedChatModel):
+            await engine.warm(await self._model.warm(self._tools))
         self._warm = self._supervisor.status.state is HostState.READY
         self._on_change(self)
 

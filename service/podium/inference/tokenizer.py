@@ -19,7 +19,7 @@ import tokenizers
 from podium.errors import FailedPrecondition, InvalidRequest
 from podium.inference.chat_template import ChatTemplate
 
-__all__ = ["Detokenizer", "Tokenizer"]
+__all__ = ["Detokenizer", "FragmentDetokenizer", "Tokenizer"]
 
 _TOKENIZER_FILE = "tokenizer.json"
 _CONFIG_FILE = "tokenizer_config.json"
@@ -157,6 +157,10 @@ class Tokenizer:
         """Start decoding a stream of ids."""
         return Detokenizer(self, skip_special=skip_special)
 
+    def fragment_detokenizer(self) -> FragmentDetokenizer:
+        """Start decoding a stream of ids whose control tokens matter."""
+        return FragmentDetokenizer(self)
+
     def _defuse(self, value: Any, mark: str, found: list[str]) -> Any:
         if isinstance(value, str):
             if self._control is None or self._control.search(value) is None:
@@ -202,7 +206,13 @@ class Detokenizer:
 
     def push(self, ids: Iterable[int]) -> str:
         """Add ids and return the text that is now certain, perhaps none."""
-        return "".join(self._push(index) for index in ids)
+        new = list(ids)
+        text = self._tokenizer.decode([*self._ids, *new], skip_special=self._skip_special)
+        if text.endswith(_REPLACEMENT):
+            # It ends inside a character; one by one shows how much before it is whole.
+            return "".join(self._push(index) for index in new)
+        self._ids += new
+        return self._advance(text)
 
     def _push(self, index: int) -> str:
         self._ids.append(index)
@@ -223,6 +233,42 @@ class Detokenizer:
         self._context = len(self._ids)
         self._shown = self._tokenizer.decode(self._ids, skip_special=self._skip_special)
         return new
+
+
+class FragmentDetokenizer:
+    """Decodes ids as they come into fragments: text, or one whole control token.
+
+    A control token ends the text before it, so nothing is held back across one.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._control = {index: token for token, index in tokenizer.special_ids.items()}
+        self._text = tokenizer.detokenizer(skip_special=False)
+
+    def push(self, ids: Iterable[int]) -> list[tuple[str, bool]]:
+        """Add ids and return what is now certain: each fragment with whether it is a control token."""
+        fragments: list[tuple[str, bool]] = []
+        run: list[int] = []
+        for index in ids:
+            token = self._control.get(index)
+            if token is None:
+                run.append(index)
+                continue
+            fragments += [*self._plain(run), *self.finish(), (token, True)]
+            run = []
+        return [*fragments, *self._plain(run)]
+
+    def _plain(self, run: Sequence[int]) -> list[tuple[str, bool]]:
+        # Together, which costs as much as one of them alone.
+        text = self._text.push(run) if run else ""
+        return [(text, False)] if text else []
+
+    def finish(self) -> list[tuple[str, bool]]:
+        """Return what was held back; what comes after it is a new text."""
+        text = self._text.finish()
+        self._text = self._tokenizer.detokenizer(skip_special=False)
+        return [(text, False)] if text else []
 
 
 def _template_text(source: Any) -> str:

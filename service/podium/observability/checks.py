@@ -8,6 +8,7 @@ components; liveness asks only whether the event loop turns.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -125,6 +126,7 @@ class HealthChecks:
         self._probes: dict[str, _Registered] = {}
         self._listeners: list[Callable[[HealthReport], None]] = []
         self._draining = ""
+        self._early = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -194,6 +196,10 @@ class HealthChecks:
             self._draining = reason
         self._tell()
 
+    def check_soon(self) -> None:
+        """Begin the next round now: something has changed that a probe will see. Call it on the event loop."""
+        self._early.set()
+
     async def check_now(self) -> HealthReport:
         """Probe every component at once and return the report."""
         await asyncio.gather(*(self._check(name, registered) for name, registered in list(self._probes.items())))
@@ -240,8 +246,12 @@ class HealthChecks:
 
     async def _rounds(self) -> None:
         while True:
+            self._early.clear()
             await self.check_now()
-            await asyncio.sleep(self._interval)
+            # Running out of time is what usually ends the wait.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._early.wait()
 
     async def _check(self, name: str, registered: _Registered) -> None:
         started = self._clock()

@@ -235,6 +235,13 @@ class ToolSettings(Group):
     max_file_bytes: int = Field(
         default=1024 * 1024, ge=1, le=1024**3, description="Largest file that a tool reads, in bytes."
     )
+    shown_result_chars: int = Field(
+        default=32_000,
+        ge=200,
+        le=16 * 1024 * 1024,
+        description="Longest result that a model is shown whole, in characters; of a longer one it sees the beginning"
+        " and may read on.",
+    )
     max_result_bytes: int = Field(
         default=256 * 1024, ge=64, le=16 * 1024 * 1024, description="Largest result of a tool, as JSON in bytes."
     )

@@ -1,0 +1,61 @@
+"""How the model behind an engine is best used: by its own dialect, or planned for when it has none."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from podium.inference.dialects import detect, dialect_named
+from podium.inference.engine import Engine, EngineInfo
+from podium.inference.engine_chat import EngineChatModel
+from podium.inference.guided import GuidedChatModel
+from podium.inference.guided.vectors import WordVectors
+from podium.inference.tokenizer import Tokenizer
+
+__all__ = ["AUTO", "GUIDED", "chat_model"]
+
+AUTO: Final = "auto"
+GUIDED: Final = "guided"
+
+
+def chat_model(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    info: EngineInfo,
+    *,
+    name: str,
+    kind: str,
+    dialect: str = AUTO,
+    context_length: int = 0,
+    vectors: WordVectors | None = None,
+    guide_plain: bool = False,
+    remote: bool = False,
+) -> GuidedChatModel | EngineChatModel:
+    """Return the chat model for an engine.
+
+    Args:
+        engine: writes tokens.
+        tokenizer: of the engine's model.
+        info: what the engine says of itself.
+        name, kind: of the model, as callers see them.
+        dialect: `auto`, `guided`, or the name of a dialect.
+        context_length: in tokens; 0 for what engine and tokenizer say.
+        vectors: word vectors of the model, for guided planning.
+        guide_plain: whether `auto` plans for a model that was not taught tools.
+        remote: whether requests leave this machine.
+
+    Raises:
+        InvalidRequest: there is no such dialect.
+    """
+    template = tokenizer.chat_template.source if tokenizer.chat_template is not None else ""
+    found = detect(template, info.model_id) if dialect in (AUTO, GUIDED) else dialect_named(dialect)
+    if dialect == GUIDED or (dialect == AUTO and not found.tools and guide_plain):
+        return GuidedChatModel(engine, tokenizer, name=name, vectors=vectors)
+    return EngineChatModel(
+        engine,
+        tokenizer,
+        found,
+        name=name,
+        kind=kind,
+        context_length=context_length or info.max_seq_len,
+        remote=remote,
+    )
