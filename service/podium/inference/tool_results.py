@@ -159,9 +159,9 @@ class ToolResultStore:
     def _drop(self, key: tuple[str, str, str]) -> None:
         size = self._kept.pop(key).size
         self._bytes -= size
-        self._bytes_of[key[0]] -= size
-        if not self._bytes_of[key[0]]:
-            del self._bytes_of[key[0]]
+        left = self._bytes_of.pop(key[0], 0) - size
+        if left:  # results of no bytes may be left without an entry
+            self._bytes_of[key[0]] = left
 
 
 def cut(

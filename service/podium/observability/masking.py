@@ -149,7 +149,8 @@ class Masker:
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, Mapping) and depth < DEEPEST:
-            return {self._key(key): self._member(key, inner, depth) for key, inner in value.items()}
+            masked = ((key, self._key(key), inner) for key, inner in value.items())
+            return {left: self._member_under(key, left, inner, depth) for key, left, inner in masked}
         if isinstance(value, list | tuple | set | frozenset) and depth < DEEPEST:
             return [self.mask_value(inner, depth + 1) for inner in value]
         if isinstance(value, bytes | bytearray | memoryview):
@@ -158,6 +159,11 @@ class Masker:
 
     def _key(self, key: Any) -> Any:
         return self.mask(key) if isinstance(key, str) else key
+
+    def _member_under(self, key: Any, left: Any, value: Any, depth: int) -> Any:
+        # What masking left of a name may tell more than the whole name did: both count.
+        found = self._member(key, value, depth)
+        return found if left == key else self._member(left, found, depth)
 
     def _member(self, key: Any, value: Any, depth: int) -> Any:
         if isinstance(key, str) and _is_telling(key) and not _is_harmless(key, value):
