@@ -1,7 +1,7 @@
 # Everything runs inside .venv, which `make setup` makes from the locked requirements.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup model run test lint format proto lock quality bench image clean
+.PHONY: help setup model run test test-gpu lint format proto lock quality bench image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +35,11 @@ run: model ## Serve, answer a sample request before your eyes, and stay (ONCE=1:
 
 test: model ## Run the whole test suite.
 	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+# The engine's own interpreter: it needs pytest, pytest-asyncio and pytest-timeout beside TensorRT-LLM.
+GPU_PYTHON ?= python3
+test-gpu: ## On a host with TensorRT-LLM: its contract suite on the real thing (GPU_PYTHON=..., PODIUM_TEST_GPU_MODEL=FOLDER).
+	@PODIUM_TEST_GPU=1 PYTHONPATH=service:clients/python:tests $(GPU_PYTHON) -m pytest -n0 -s -p no:cacheprovider -W default tests/gpu
 
 lint: setup ## Check style, types, import direction, protos, Dockerfile and locks.
 	@$(BIN)/ruff check .

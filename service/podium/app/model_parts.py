@@ -148,7 +148,9 @@ class ModelBuilder:
             python=settings.tensorrt.python if nvidia else None,
             dialect=table.dialect,
             nice=settings.engine.nice,
-            start_seconds=settings.tensorrt.start_seconds if nvidia else settings.engine.start_seconds,
+            # Beside loading, the host tries the package's import; to stop, it drains and shuts the engine down.
+            start_seconds=settings.tensorrt.start_seconds + 180 if nvidia else settings.engine.start_seconds,
+            stop_seconds=20.0 if nvidia else 7.0,
             turn_seconds=settings.deadlines.llm_seconds,
             on_change=self.host_changed,
         )

@@ -39,7 +39,7 @@ class EmbeddedModel:
         name: its name in the settings.
         path: the model's folder, as `podium engine --model` takes it.
         tools: the tools that most requests may use, to get ready for.
-        engine, options, python, nice, start_seconds: of the host; see `EngineHostSupervisor`.
+        engine, options, python, nice, start_seconds, stop_seconds: of the host; see `EngineHostSupervisor`.
         dialect: how the model writes calls, as `engine_profile.chat_model` takes it; `auto` plans for
             models that were not taught tools.
         turn_seconds: longest generation.
@@ -58,6 +58,7 @@ class EmbeddedModel:
         dialect: str = AUTO,
         nice: int = 10,
         start_seconds: float = 120.0,
+        stop_seconds: float = 7.0,
         turn_seconds: float = 120.0,
         on_change: Callable[[EmbeddedModel], None] = lambda _: None,
     ) -> None:
@@ -74,7 +75,7 @@ class EmbeddedModel:
             python=python,
             nice=nice,
             on_change=self._host_changed,
-            timings=SupervisorTimings(start_limit=start_seconds),
+            timings=SupervisorTimings(start_limit=start_seconds, stop_limit=stop_seconds),
         )
         self._stack = contextlib.AsyncExitStack()
         self._engine: TrtllmEngine | None = None
