@@ -47,7 +47,9 @@ def chat_model(
         InvalidRequest: there is no such dialect.
     """
     template = tokenizer.chat_template.source if tokenizer.chat_template is not None else ""
-    found = detect(template, info.model_id, tokenizer.special_ids) if dialect in (AUTO, GUIDED) else dialect_named(dialect)
+    found = (
+        detect(template, info.model_id, tokenizer.special_ids) if dialect in (AUTO, GUIDED) else dialect_named(dialect)
+    )
     if dialect == GUIDED or (dialect == AUTO and not found.tools and guide_plain):
         return GuidedChatModel(engine, tokenizer, name=name, vectors=vectors)
     return EngineChatModel(
