@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import tokenizers
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from podium.errors import (
     Cancelled,
@@ -41,31 +39,8 @@ from podium.orchestration.chat import (
     UserMessage,
 )
 from support import chat_model_suite as suite
+from support.byte_tokenizer import TEMPLATE, byte_tokenizer
 from support.chat_model_suite import ADD, Scenario, Subject, collect
-
-CONTROL = (
-    *("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|python_tag|>"),
-    *("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>"),
-    *("[TOOL_CALLS]", "[ARGS]"),
-)
-TEMPLATE = (
-    "{{ bos_token }}{% if tools %}{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}{% endif %}"
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
-    "{% for call in message.tool_calls or [] %}{{ call.id }}{{ call.function | tojson }}{% endfor %}"
-    "{% if message.tool_call_id %}={{ message.tool_call_id }}{% endif %}<|im_end|>\n{% endfor %}"
-    "<|im_start|>assistant\n"
-)
-
-
-def byte_tokenizer(template: str = TEMPLATE, eos: str = "<|im_end|>") -> Tokenizer:
-    """Return a tokenizer with one token a byte, and control tokens."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    built = tokenizers.Tokenizer(models.BPE(vocab={character: i for i, character in enumerate(alphabet)}, merges=[]))
-    built.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    built.decoder = decoders.ByteLevel()
-    built.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in CONTROL])
-    config = {"chat_template": template, "bos_token": "<s>", "eos_token": eos, "model_max_length": 4096}
-    return Tokenizer(built.to_str().encode(), json.dumps(config).encode())
 
 
 @dataclass
