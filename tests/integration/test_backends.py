@@ -19,6 +19,7 @@ from podium.settings.models import BUILT_IN_MODEL
 from podium.v1 import inference_pb2, orchestrator_pb2, run_pb2
 from podium.v1.inference_pb2_grpc import InferenceServiceStub
 from podium.v1.orchestrator_pb2_grpc import OrchestratorServiceStub
+from support.byte_tokenizer import tokenizer_files
 from support.fake_openai import (
     FakeServer,
     Reply,
@@ -32,6 +33,7 @@ from support.fake_openai import (
     say,
 )
 from support.fake_openai import usage as used
+from support.fake_tensorrt_llm import FAKE_PATH
 from support.server import PodiumServer, details
 
 SCRIPT = '[[scripts]]\nmatch = ""\n[[scripts.turns]]\n[[scripts.turns.events]]\ntext = "from the script"\n'
@@ -43,6 +45,12 @@ class ServerOver(PodiumServer):
     def __init__(self, folder: Path, toml: str, **options: object) -> None:
         super().__init__(folder, script=SCRIPT, **options)  # type: ignore[arg-type]
         self.configure(toml)
+
+    extra_path = ""
+
+    def environment(self) -> dict[str, str]:
+        found = super().environment()
+        return {**found, "PYTHONPATH": os.pathsep.join(part for part in (self.extra_path, found["PYTHONPATH"]) if part)}
 
     def configure(self, toml: str) -> None:
         self._config.write_text(toml, encoding="utf-8")
@@ -280,3 +288,30 @@ async def test_keys_never_show(tmp_path: Path) -> None:
     assert key not in repr(details(caught.value))
     assert key not in server.log.read_text(encoding="utf-8")
     assert os.environ.get("MY_KEY") is None
+
+
+async def test_tensorrt_llm_behind_the_server(tmp_path: Path) -> None:
+    """The settings reach the engine, on a stand-in for the package; its death costs its own requests only."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    tokenizer, config = tokenizer_files()
+    (folder / "tokenizer.json").write_bytes(tokenizer)
+    (folder / "tokenizer_config.json").write_bytes(config)
+    sizes = {"max_position_embeddings": 4096, "vocab_size": 300, "num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps(sizes), encoding="utf-8")
+    toml = (
+        f'[models.gpu]\nkind = "embedded"\nengine = "tensorrt_llm"\nmodel = "{folder}"\ndialect = "plain"\n'
+        "[tensorrt]\nmax_batch_size = 8\nmax_num_tokens = 512\nmax_seq_len = 1024\nkv_events = true\n"
+    )
+    server = ServerOver(tmp_path, toml, settings={"FAKE_TRTLLM": "{}"})
+    server.extra_path = str(FAKE_PATH)
+    async with over(server) as channel:
+        text, end = await generated(channel, max_tokens=12)
+        assert text
+        assert end.usage.completion_tokens == 12
+        (model,) = (await InferenceServiceStub(channel).ListModels(inference_pb2.ListModelsRequest())).models
+        assert (model.kind, model.ready, model.token_input, model.context_length) == ("embedded", True, True, 1024)
+        assert model.json_schema
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await generated(channel, sampling={"seed": 1})
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION, "1.2.1 ignores seeds: said, not dropped"

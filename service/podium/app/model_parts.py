@@ -295,17 +295,16 @@ def _host_options(engine: EngineSettings) -> tuple[str, ...]:
 
 def _tensorrt_options(settings: Settings) -> tuple[str, ...]:
     options = json.dumps(_tensorrt_json(settings.tensorrt))
+    most = settings.tensorrt.max_seq_len
     return (
         "--max-active", str(settings.tensorrt.max_batch_size),
         "--max-waiting", str(settings.engine.max_waiting),
         "--options-json", options,
+        *(("--max-seq-len", str(most)) if most else ()),
     )  # fmt: skip
 
 
 def _tensorrt_json(tensorrt: TensorRtSettings) -> Mapping[str, object]:
-    extra = _json_object("tensorrt.extra", tensorrt.extra)
-    if tensorrt.max_seq_len:
-        extra = {**extra, "max_seq_len": tensorrt.max_seq_len}
     return {
         "tensor_parallel_size": tensorrt.tensor_parallel_size,
         "pipeline_parallel_size": tensorrt.pipeline_parallel_size,
@@ -320,7 +319,7 @@ def _tensorrt_json(tensorrt: TensorRtSettings) -> Mapping[str, object]:
         "stream_interval": tensorrt.stream_interval,
         "speculative": _json_object("tensorrt.speculative_config", tensorrt.speculative_config) or None,
         "lora": dict(_pair(entry) for entry in tensorrt.lora),
-        "extra": extra,
+        "extra": _json_object("tensorrt.extra", tensorrt.extra),
         "construct_limit": tensorrt.start_seconds,
     }
 

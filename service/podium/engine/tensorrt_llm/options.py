@@ -22,6 +22,7 @@ _GUIDE_BACKENDS = ("xgrammar", "llguidance", None)
 # Given to the engine by us, or never by anybody: each says why.
 _RESERVED = {
     "model": "use --model",
+    "max_seq_len": "use --max-seq-len",
     "trust_remote_code": "it would run code from the model's folder",
     "num_postprocess_workers": "the host makes no text",
     "skip_tokenizer_init": "guides need the tokenizer",

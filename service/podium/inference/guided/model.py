@@ -36,6 +36,7 @@ from podium.orchestration.chat import (
     TextDelta,
     TokenCount,
     ToolCallSealed,
+    ToolChoice,
     ToolMessage,
     TurnFinished,
     TurnFinishReason,
@@ -153,7 +154,7 @@ class GuidedChatModel:
             return self._structured(request, request.json_schema)
         if results := results_of(request):
             return self._answer(request, results)
-        if request.tools:
+        if request.tools and request.tool_choice is not ToolChoice.NONE:
             return self._plan_turn(request)
         return self._chat(request)
 

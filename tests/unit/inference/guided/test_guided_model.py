@@ -21,6 +21,7 @@ from podium.orchestration.chat import (
     ChatRequest,
     TextDelta,
     ToolCallSealed,
+    ToolChoice,
     ToolMessage,
     TurnFinished,
     TurnFinishReason,
@@ -215,3 +216,10 @@ async def test_many_turns_at_once_keep_apart() -> None:
     turns = await asyncio.gather(*(told(model.stream(turn(text, tools=TOOLS))) for text in texts))
     assert [calls for _, calls, _ in turns] == [[("sums", {"expression": f"{n} plus 1"})] for n in range(20)]
     assert all(end.usage == Usage() for _, _, end in turns)
+
+
+async def test_nothing_is_planned_when_calls_are_not_wanted() -> None:
+    request = turn("What is 19 * 21?", tools=TOOLS, tool_choice=ToolChoice.NONE)
+    _, calls, end = await told(model_on(FakeEngine()).stream(request))
+    assert calls == []
+    assert end.reason is TurnFinishReason.STOP
