@@ -301,6 +301,7 @@ def _tensorrt_options(settings: Settings) -> tuple[str, ...]:
         "--max-waiting", str(settings.engine.max_waiting),
         "--options-json", options,
         *(("--max-seq-len", str(most)) if most else ()),
+        *(("--metrics-listen", listen) if (listen := settings.tensorrt.metrics_listen) else ()),
     )  # fmt: skip
 
 

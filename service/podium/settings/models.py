@@ -233,6 +233,11 @@ class TensorRtSettings(Group):
         max_length=8192,
         description="Further arguments of tensorrt_llm.LLM: a JSON object, passed as it is.",
     )
+    metrics_listen: Address | None = Field(
+        default=None,
+        description="Loopback address on which the host serves the engine's own figures for Prometheus.",
+        examples=["127.0.0.1:8001"],
+    )
     start_seconds: float = Field(
         default=1800.0, gt=0, le=86_400, description="How long loading may take, in seconds; large models take minutes."
     )
