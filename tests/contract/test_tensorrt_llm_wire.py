@@ -264,6 +264,7 @@ async def test_t38_cache_events_are_streamed(wire: Wire) -> None:
             batch = await call.read()
             seen += [block.block_hash for event in batch.events for block in event.stored.blocks]
         call.cancel()
+    assert len(set(seen)) == len(seen), "each block is told once"
 
 
 async def test_abort_is_seen_by_the_engine_within_50_ms(trt: Any, wire: Wire) -> None:

@@ -315,3 +315,26 @@ async def test_tensorrt_llm_behind_the_server(tmp_path: Path) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await generated(channel, sampling={"seed": 1})
         assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION, "1.2.1 ignores seeds: said, not dropped"
+
+
+async def test_a_model_may_be_for_some_tenants(tmp_path: Path) -> None:
+    """Others do not see it and may not name it; what the server chooses, and routes, lead everybody to it."""
+    toml = (
+        'default_model = "open"\n[models.big]\nkind = "scripted"\nfile = "script.toml"\ntenants = ["acme"]\n'
+        '[models.open]\nkind = "scripted"\nfile = "script.toml"\n[routes.best]\nmodels = ["big"]\n'
+    )
+    stub = OrchestratorServiceStub
+    async with over(ServerOver(tmp_path, toml)) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await generated(channel, "big")
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        spec = run_pb2.RunSpec(input="Hi", model="big")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub(channel).Execute(orchestrator_pb2.ExecuteRequest(spec=spec), timeout=30)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert (await generated(channel, "best"))[1].model == "big"
+        listed = await InferenceServiceStub(channel).ListModels(inference_pb2.ListModelsRequest())
+        assert {model.name for model in listed.models} == {"best", "open"}
+        acme = (("x-podium-tenant", "acme"),)
+        reply = await stub(channel).Execute(orchestrator_pb2.ExecuteRequest(spec=spec), timeout=30, metadata=acme)
+        assert reply.run.answer == "from the script"

@@ -14,12 +14,12 @@ import pytest_asyncio
 
 from engine_fixtures import embedded_model  # noqa: F401  a fixture
 from podium.errors import InvalidRequest
-from podium.inference.catalog import ConfiguredModels
 from podium.inference.embedded import EmbeddedModel
 from podium.orchestration.orchestrator import Submitter
 from podium.rpc.caller import Caller
 from podium.rpc.inference_service import InferenceServicer
 from podium.v1 import inference_pb2 as pb
+from support.fakes import FakeModels
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(240), pytest.mark.xdist_group("embedded")]
 
@@ -36,7 +36,7 @@ async def embedded(embedded_model: Path) -> AsyncIterator[EmbeddedModel]:  # noq
 
 
 def service(model: EmbeddedModel) -> InferenceServicer:
-    models = ConfiguredModels({"embedded": model}, default="embedded")
+    models = FakeModels(model)
     caller = Caller(Submitter(owner="me"), 30.0)
     return InferenceServicer(models, lambda: caller, token_model={"embedded": model}.get)
 

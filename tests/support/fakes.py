@@ -67,6 +67,9 @@ class FakeModels:
     def list(self) -> Sequence[ChatModel]:
         return list(self._models.values())
 
+    def for_tenant(self, tenant: str) -> FakeModels:
+        return self
+
 
 class FunctionModel:
     """A model that is an async generator function."""

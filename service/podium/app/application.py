@@ -36,6 +36,7 @@ from podium.orchestration.chat import ChatModel
 from podium.orchestration.limits import CallGate
 from podium.orchestration.orchestrator import Orchestrator
 from podium.orchestration.tool import ToolExecutor
+from podium.resilience.breakers import Breakers
 from podium.resilience.guarded import GuardedExecutor
 from podium.rpc.health_service import HealthServicer
 from podium.rpc.inference_service import InferenceServicer
@@ -190,17 +191,7 @@ class Application:
             )
         )
         executor = GuardedExecutor(local, breakers)
-        builder = ModelBuilder(
-            tools=lambda: tuple(registry.list()),
-            breakers=breakers,
-            host_changed=self._host_changed,
-            model_changed=self._model_changed,
-            first_output=self._metrics.models.first_token,
-        )
-        self._fleet = await stack.enter_async_context(ModelFleet(builder))
-        await self._fleet.apply(settings)
-        self.models = self._fleet.catalog
-        self._metrics.models.declare(settings.models)
+        await self._build_models(registry, breakers)
         gate = CallGate(concurrency_limits(settings))
         orchestrator = await stack.enter_async_context(
             Orchestrator(
@@ -232,6 +223,19 @@ class Application:
         await self._server.start()
         # Whatever way the application is left, calls do not outlive the parts that they use.
         stack.push_async_callback(self._server.stop, 0)
+
+    async def _build_models(self, registry: ToolRegistry, breakers: Breakers) -> None:
+        builder = ModelBuilder(
+            tools=lambda: tuple(registry.list()),
+            breakers=breakers,
+            host_changed=self._host_changed,
+            model_changed=self._model_changed,
+            first_output=self._metrics.models.first_token,
+        )
+        self._fleet = await self._stack.enter_async_context(ModelFleet(builder))
+        await self._fleet.apply(self.settings)
+        self.models = self._fleet.catalog
+        self._metrics.models.declare(self.settings.models)
 
     def _build_server(
         self,

@@ -17,7 +17,7 @@ from podium.inference.routing.policy import Order, Route
 from podium.inference.token_model import TokenModel
 from podium.interceptors.call import current_call
 from podium.observability.logging import get_logger
-from podium.settings import RouteTable, Settings
+from podium.settings import ModelTable, RouteTable, Settings
 
 __all__ = ["FleetChange", "ModelFleet"]
 
@@ -38,6 +38,7 @@ class _Held:
     """A model and what it was built from: it is built anew when that has changed."""
 
     built: BuiltModel
+    table: ModelTable
     source: tuple[Any, ...]
 
 
@@ -50,7 +51,7 @@ class ModelFleet:
 
     def __init__(self, builder: ModelBuilder) -> None:
         self._builder = builder
-        self.catalog = DynamicModels(builder.breakers, deadline=_callers_deadline)
+        self.catalog = DynamicModels(builder.breakers, allowed=self._may_name, deadline=_callers_deadline)
         self._held: dict[str, _Held] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._exchange = asyncio.Lock()
@@ -76,6 +77,11 @@ class ModelFleet:
         """Return what takes token ids for the model of a name; None when it is no engine, or there is none."""
         held = self._held.get(name)
         return None if held is None else held.built.tokens
+
+    def _may_name(self, tenant: str, name: str) -> bool:
+        held = self._held.get(name)
+        tenants = () if held is None else held.table.tenants
+        return not tenants or tenant in tenants
 
     async def apply(self, settings: Settings) -> FleetChange:
         """Make the models what the settings say. Turns that are going on end on the model they began with.
@@ -114,7 +120,7 @@ class ModelFleet:
             for name in names:
                 built = await self._builder.build(name, settings)
                 undo.push_async_callback(built.stack.aclose)
-                made[name] = _Held(built, sources[name])
+                made[name] = _Held(built, settings.models[name], sources[name])
             undo.pop_all()
         return made
 

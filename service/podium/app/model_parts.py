@@ -277,7 +277,8 @@ def _quota(name: str, table: ModelTable, settings: Settings) -> ProviderQuota | 
 def _service_limit(name: str, table: ModelTable, settings: Settings) -> tuple[int, int]:
     """Return the turns and tokens a minute that `limits.service_limits` allows, 0 for no limit."""
     limits = dict(entry.split("=", 1) for entry in settings.limits.service_limits)
-    for key in (name, getattr(table, "vendor", ""), getattr(table, "kind", "")):
+    # Of the kind openai it is the vendor that counts: a server of one's own has no quota of OpenAI's.
+    for key in (name, getattr(table, "vendor", getattr(table, "kind", ""))):
         if key in limits:
             calls, _, tokens = limits[key].partition("/")
             return int(calls), int(tokens or 0)

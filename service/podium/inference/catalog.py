@@ -15,38 +15,10 @@ from podium.inference.routing.router import RoutedModel
 from podium.orchestration.chat import ChatEvent, ChatModel, ChatRequest, ModelCatalog, ModelInfo, TokenCount
 from podium.resilience.breakers import Breakers
 
-__all__ = ["Allowed", "ConfiguredModels", "DynamicModels", "RetiredModel"]
+__all__ = ["Allowed", "DynamicModels", "RetiredModel"]
 
 Allowed = Callable[[str, str], bool]
 """Whether a tenant may name a model: `allowed(tenant, name)`, with the model's or route's own name."""
-
-
-class ConfiguredModels:
-    """A `ModelCatalog` over a fixed set of models. The alias `default` always works."""
-
-    def __init__(self, models: Mapping[str, ChatModel], *, default: str) -> None:
-        self._models = dict(sorted(models.items()))
-        self._default = default
-
-    @property
-    def default(self) -> str:
-        """Name of the model used when a request names none."""
-        return self._default
-
-    def get(self, name: str) -> ChatModel:
-        """Return a model; an empty name or `default` means the default one.
-
-        Raises:
-            NotFound: no model has this name; the message names those that exist.
-        """
-        try:
-            return self._models[self._default if name in ("", "default") else name]
-        except KeyError:
-            raise _not_found(name, self._models) from None
-
-    def list(self) -> Sequence[ChatModel]:
-        """Return every model, by name."""
-        return list(self._models.values())
 
 
 class _Entry:
@@ -305,13 +277,18 @@ class _TenantModels:
             PermissionDenied: the tenant may not choose this one.
         """
         model = self._catalog.get(name)
-        if not self._allowed(self._tenant, model.name):
+        # What the server chooses is for everybody.
+        if name not in ("", "default") and not self._allowed(self._tenant, model.name):
             raise PermissionDenied(f"you may not use the model {model.name!r}; leave the choice to the server")
         return model
 
     def list(self) -> Sequence[ChatModel]:
         """Return what the tenant may name, by name."""
         return [model for model in self._catalog.list() if self._allowed(self._tenant, model.name)]
+
+    def for_tenant(self, tenant: str) -> ModelCatalog:
+        """Return the catalog as another tenant may use it."""
+        return self._catalog.for_tenant(tenant)
 
 
 def _checked_names(

@@ -283,3 +283,7 @@ class ModelCatalog(Protocol):
     def list(self) -> Sequence[ChatModel]:
         """Return every model, by name."""
         ...
+
+    def for_tenant(self, tenant: str) -> ModelCatalog:
+        """Return the catalog as a tenant may use it: `get` then refuses others' models with PermissionDenied."""
+        ...

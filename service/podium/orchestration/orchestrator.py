@@ -173,7 +173,7 @@ class Orchestrator:
         if len(spec.input) > self._limits.max_input_chars:
             problem = f"is {len(spec.input)} characters long; at most {self._limits.max_input_chars} are allowed"
             raise InvalidRequest(f"spec.input {problem}", violations=[FieldViolation("spec.input", problem)])
-        model = self._models.get(spec.model)
+        model = self._models.for_tenant(by.tenant).get(spec.model)
         tools = self._choose_tools(spec)
         if len(self._active) >= self._limits.max_active_runs:
             raise ResourceExhausted(

@@ -87,7 +87,7 @@ class InferenceServicer(InferenceServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: object) -> AsyncIterator[pb.GenerateResponse]:
         """Stream one answer."""
-        turn = _Turn(self._models.get(request.model).name)
+        turn = _Turn(self._allowed().get(request.model).name)
         parts = self._from_tokens(request, turn) if request.token_ids else self._from_messages(request, turn)
         async with aclosing(parts) as stream:  # type: ignore[type-var]
             async for part in stream:
@@ -95,7 +95,7 @@ class InferenceServicer(InferenceServiceServicer):
 
     async def CountTokens(self, request: pb.CountTokensRequest, context: object) -> pb.CountTokensResponse:
         """Count the tokens of a prompt."""
-        model = self._models.get(request.model)
+        model = self._allowed().get(request.model)
         counted = await model.count_tokens(count_request(request, self._find_tool, self._caller().submitter))
         info = await model.info()
         return pb.CountTokensResponse(
@@ -106,9 +106,13 @@ class InferenceServicer(InferenceServiceServicer):
         """Return the models, by name."""
         # At once: a model that is elsewhere may take a while to say how it is.
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(model.info()) for model in self._models.list()]
+            asked = [group.create_task(model.info()) for model in self._allowed().list()]
         default = self._models.get("").name
         return pb.ListModelsResponse(models=[self._listed(task.result(), default) for task in asked])
+
+    def _allowed(self) -> ModelCatalog:
+        """The models that the caller at hand may name."""
+        return self._models.for_tenant(self._caller().submitter.tenant)
 
     def _listed(self, info: ModelInfo, default: str) -> pb.Model:
         token_input = self._token_model(info.name) is not None

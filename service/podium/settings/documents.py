@@ -115,7 +115,7 @@ def env_example() -> str:
     for key, field in table_fields("models").items():
         value = getattr(BUILT_IN_MODEL, key, None)
         name = "NAME" if value is None else BUILT_IN_NAME.upper()
-        text = _EXAMPLES.get(key, _env_text(field)) if value is None else value
+        text = _EXAMPLES.get(key, _env_text(field)) if value is None else ("[]" if value == () else value)
         parts.append(f"{_comment(field.info.description or '')}# PODIUM_MODELS__{name}__{key.upper()}={text}\n")
     parts.append("\n# --- Routes: PODIUM_ROUTES__<NAME>__<KEY>\n")
     for key, field in table_fields("routes").items():

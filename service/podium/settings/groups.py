@@ -156,9 +156,10 @@ class LimitSettings(Group):
     service_limits: tuple[
         Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}=[0-9]{1,8}(/[0-9]{1,12})?$")], ...
     ] = Field(
-        default=(),
-        description="Turns and tokens a minute of models: NAME=TURNS or NAME=TURNS/TOKENS, NAME being a model, a vendor"
-        " or a kind; a model's own requests_per_minute and tokens_per_minute win.",
+        default=("openai=50/150000", "anthropic=30/100000"),
+        description="Turns and tokens a minute of each model: NAME=TURNS or NAME=TURNS/TOKENS, NAME being a model, the"
+        " vendor of an OpenAI-compatible one, or another kind; a model's own requests_per_minute and"
+        " tokens_per_minute win.",
     )
     global_per_second: int = Field(default=100, ge=1, le=1_000_000, description="Calls a second of all principals.")
     exempt_local: bool = Field(

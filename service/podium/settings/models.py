@@ -32,12 +32,22 @@ HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?
 class ModelTable(Group):
     """What the table of any model may say."""
 
-    requests_per_minute: int = Field(default=0, ge=0, le=10_000_000, description="Turns a minute; 0 for no limit.")
+    requests_per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=10_000_000,
+        description="Turns a minute; 0: as limits.service_limits says, if it says anything.",
+    )
     tokens_per_minute: int = Field(
-        default=0, ge=0, le=10**12, description="Tokens of prompts and answers a minute; 0 for no limit."
+        default=0, ge=0, le=10**12, description="Tokens of prompts and answers a minute; 0: likewise."
     )
     max_concurrent: int = Field(
         default=0, ge=0, le=100_000, description="Turns at once; more wait in a bounded queue. 0 for no limit."
+    )
+    tenants: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")], ...] = Field(
+        default=(),
+        max_length=1024,
+        description="Tenants that may name this model; empty for all. Routes lead every tenant to it.",
     )
     overlong: Literal["trim", "summarise", "refuse"] = Field(
         default="trim",

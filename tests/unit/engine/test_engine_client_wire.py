@@ -451,6 +451,7 @@ async def test_a_server_without_abort_is_cancelled_all_the_same(served: Served) 
     async with asyncio.timeout(10):
         await next(iter(fake.jobs.values())).cancelled.wait()
     await engine.abort("a")
+    assert not fake.aborts
 
 
 async def test_closing_the_client_fails_its_readers_without_cancelling_them(served: Served) -> None:

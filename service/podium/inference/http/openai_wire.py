@@ -137,10 +137,11 @@ def _message(message: Message, ids: Mapping[str, str], quirks: Quirks) -> dict[s
 def _arguments(text: bytes) -> str:
     """Return earlier arguments. Those that were no JSON would make some servers refuse the whole turn."""
     try:
-        if isinstance(orjson.loads(text), dict):
-            return text.decode()
-    except (orjson.JSONDecodeError, UnicodeDecodeError):
-        pass  # told as what it is, below
+        given = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        given = None
+    if isinstance(given, dict):
+        return text.decode()
     return orjson.dumps({"not_a_json_object": text.decode(errors="replace")}).decode()
 
 

@@ -6,10 +6,9 @@ import asyncio
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from podium.errors import PodiumError, ResourceExhausted
@@ -26,7 +25,7 @@ from podium.orchestration.chat import (
 )
 from podium.resilience.token_bucket import TokenBucket
 
-__all__ = ["SEED_QUOTAS", "LimitedModel", "ProviderLimits", "ProviderQuota", "Reservation"]
+__all__ = ["LimitedModel", "ProviderLimits", "ProviderQuota", "Reservation"]
 
 _BYTES_A_TOKEN: Final = 4
 _COUNT_SECONDS: Final = 2.0
@@ -59,15 +58,6 @@ class ProviderQuota:
             raise ValueError("calls_per_minute must be at least 1")
         if self.max_waiting < 0 or self.wait_seconds <= 0 or self.default_output_tokens < 1:
             raise ValueError("max_waiting, wait_seconds and default_output_tokens must not be below what makes sense")
-
-
-SEED_QUOTAS: Final[Mapping[str, ProviderQuota]] = MappingProxyType(
-    {
-        "openai": ProviderQuota(calls_per_minute=50, tokens_per_minute=150_000),
-        "anthropic": ProviderQuota(calls_per_minute=30, tokens_per_minute=100_000),
-    }
-)
-"""The quotas that the seeds name (S1-26)."""
 
 
 class _FairSlots:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from podium.errors import FailedPrecondition, NotFound, PermissionDenied
-from podium.inference.catalog import ConfiguredModels, DynamicModels
+from podium.inference.catalog import DynamicModels
 from podium.inference.routing.policy import Route
 from support.virtual_time import run_virtual
 
@@ -23,15 +23,6 @@ def catalog(*models: PlannedModel, **options: Any) -> DynamicModels:
     made = DynamicModels(make_breakers(), **options)
     made.replace({model.name: model for model in models}, default=models[0].name)
     return made
-
-
-def test_fixed_catalog_finds_by_name_and_default() -> None:
-    a, b = PlannedModel("a"), PlannedModel("beta")
-    models = ConfiguredModels({"beta": b, "a": a}, default="beta")
-    assert models.get("") is models.get("default") is models.get("beta") is b
-    assert list(models.list()) == [a, b]
-    with pytest.raises(NotFound, match="did you mean 'beta'"):
-        models.get("bet")
 
 
 async def test_names_aliases_and_routes_lead_to_models() -> None:
