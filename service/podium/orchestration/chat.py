@@ -35,17 +35,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one or more model turns. `cached_tokens` are those of the prompt that were not computed again."""
+    """What one or more model turns, or a whole run, used up.
+
+    `cached_tokens` are those of the prompt that were not computed again; `cost_micros` is the price in
+    millionths of the budget's currency.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    cost_micros: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.cost_micros + other.cost_micros,
         )
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 __all__ = [
+    "Fallback",
     "SideEffects",
     "ToolCatalog",
     "ToolExample",
@@ -41,6 +42,14 @@ class ToolExample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fallback:
+    """What stands in for a tool that fails: another tool with the same arguments, or else a fixed result."""
+
+    tool: str = ""
+    result_json: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSpec:
     """A tool's description.
 
@@ -57,6 +66,10 @@ class ToolSpec:
         examples: requests and their arguments: for retrieval, few-shot filling, documentation.
         normalise: turns arguments as people write them into canonical ones (a city into a time zone);
             raises `ToolFailure` with code INVALID_ARGUMENTS and a message that a model can act on.
+        fallback: what stands in when the tool fails for good; None for nothing.
+        hedge: whether a call that takes longer than the tool's usual 95th percentile is tried a second
+            time beside the first; only for tools that may be repeated.
+        cost_micros: price of one call in millionths of the budget's currency.
     """
 
     name: str
@@ -70,11 +83,26 @@ class ToolSpec:
     version: str = "1"
     examples: tuple[ToolExample, ...] = ()
     normalise: Callable[[Mapping[str, Any]], dict[str, Any]] | None = field(default=None, compare=False, repr=False)
+    fallback: Fallback | None = None
+    hedge: bool = False
+    cost_micros: int = 0
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same call may be made twice without harm."""
+        return self.side_effects is not SideEffects.EFFECTFUL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolInvocation:
-    """One call of one tool. `call_id` is unique in its run; `arguments_json` is a JSON object."""
+    """One call of one tool.
+
+    Attributes:
+        call_id: unique in its run.
+        arguments_json: a JSON object.
+        seconds_left: how long anybody will wait for the result; None without limit. Calls that the tool
+            makes should not take longer.
+    """
 
     run_id: str
     call_id: str
@@ -82,6 +110,7 @@ class ToolInvocation:
     arguments_json: bytes
     correlation_id: str = ""
     tenant: str = ""
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,20 +132,26 @@ class ToolFailureCode(StrEnum):
     RAISED = "RAISED"
     UNAVAILABLE = "UNAVAILABLE"
     CANCELLED = "CANCELLED"
+    DEPENDENCY_FAILED = "DEPENDENCY_FAILED"
+    BUDGET = "BUDGET"
 
 
 class ToolFailure(Exception):
     """A call failed. It ends that call; the run goes on and the model is told.
 
     `message` is shown to the model and to the caller: it says what to do, and holds no secret.
-    `retryable` says whether the same call may succeed later.
+    `retryable` says whether the same call may succeed later, `retry_after` after how many seconds at the
+    earliest, where that is known.
     """
 
-    def __init__(self, code: ToolFailureCode, message: str, *, retryable: bool = False) -> None:
+    def __init__(
+        self, code: ToolFailureCode, message: str, *, retryable: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class ToolCatalog(Protocol):
