@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PROTO_VENV := .venv-proto
 PROTO_INSTALLED := $(PROTO_VENV)/.installed
+BENCH_VENV := .venv-bench
+BENCH_INSTALLED := $(BENCH_VENV)/.installed
 BENCHES := $(patsubst tests/bench/bench_%.py,%,$(wildcard tests/bench/bench_*.py))
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes
 TEST_ARGS ?= -n 2 --dist loadgroup
@@ -69,15 +71,24 @@ $(PROTO_INSTALLED): requirements/proto.txt
 UV := $(VENV)/bin/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 lock: ## Compile the locked requirements anew.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	@$(UV) --python-version 3.11 --extra server --extra embedded --extra dev pyproject.toml -o requirements/dev.txt
-	@$(UV) --python-version 3.11 --extra server --extra embedded -c requirements/dev.txt pyproject.toml -o requirements/server.txt
-	@$(UV) --python-version 3.12 --extra server -c requirements/dev.txt pyproject.toml -o requirements/gpu.txt
+	@$(UV) --python-version 3.11 --extra server --extra embedded --extra redis --extra dev pyproject.toml -o requirements/dev.txt
+	@$(UV) --python-version 3.11 --extra server --extra embedded --extra redis -c requirements/dev.txt pyproject.toml -o requirements/server.txt
+	@$(UV) --python-version 3.12 --extra server --extra redis -c requirements/dev.txt pyproject.toml -o requirements/gpu.txt
 	@$(UV) --python-version 3.11 requirements/proto.in -o requirements/proto.txt
+	@$(UV) --python-version 3.11 requirements/bench.in -o requirements/bench.txt
 
 quality: model ## Score the planner on the development requests and draw the report.
 	@PYTHONPATH=tests $(BIN)/python -m quality.run
 
 bench: $(addprefix bench-,$(BENCHES)) ## Run every benchmark.
+
+# These measure other libraries, too, which have an interpreter of their own.
+bench-overhead bench-overlap bench-dag bench-idle bench-failure: $(BENCH_INSTALLED)
+
+$(BENCH_INSTALLED): requirements/bench.txt
+	@$(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install $(PIP_FLAGS) -r requirements/bench.txt
+	@touch $@
 
 bench-%: model
 	@PYTHONPATH=tests $(BIN)/python -m bench.bench_$*
@@ -88,4 +99,4 @@ image: setup ## Check the Dockerfile and, where Docker works, build the CPU imag
 	 else echo "No Docker daemon here: the Dockerfile was checked, the image was not built."; fi
 
 clean: ## Remove what was built; keeps the model cache.
-	rm -rf $(VENV) $(PROTO_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PROTO_VENV) $(BENCH_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache

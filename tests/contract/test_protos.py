@@ -12,7 +12,9 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from podium.v1 import (
+    clarification_pb2,
     error_reason_pb2,
+    explanation_pb2,
     health_pb2,
     inference_pb2,
     orchestrator_pb2,
@@ -21,7 +23,16 @@ from podium.v1 import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = (error_reason_pb2, health_pb2, inference_pb2, orchestrator_pb2, run_pb2, tool_pb2)
+MODULES = (
+    clarification_pb2,
+    error_reason_pb2,
+    explanation_pb2,
+    health_pb2,
+    inference_pb2,
+    orchestrator_pb2,
+    run_pb2,
+    tool_pb2,
+)
 SERVICES = [service for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()]
 GENERATOR = ROOT / ".venv-proto" / "bin" / "python"
 
@@ -61,12 +72,12 @@ def test_stubs_match_the_protos(tmp_path: Path) -> None:
     "method", [method for service in SERVICES for method in service.methods], ids=lambda m: m.full_name
 )
 def test_reads_declare_that_they_change_nothing(method: object) -> None:
-    """Get, List, Count, Check, Live and Ready are NO_SIDE_EFFECTS; Cancel is IDEMPOTENT; the rest declare nothing."""
+    """What only looks is NO_SIDE_EFFECTS; what may be said twice is IDEMPOTENT; the rest declare nothing."""
     name, level = method.name, method.GetOptions().idempotency_level  # type: ignore[attr-defined]
     options = descriptor_pb2.MethodOptions
-    if re.match(r"(Get|List|Count|Check|Live|Ready)", name):
+    if re.match(r"(Get|List|Count|Check|Live|Ready|Watch|Explain|Simulate)", name):
         assert level == options.NO_SIDE_EFFECTS
-    elif name.startswith("Cancel"):
+    elif re.match(r"(Cancel|Answer|Skip)", name):
         assert level == options.IDEMPOTENT
     else:
         assert level == options.IDEMPOTENCY_UNKNOWN

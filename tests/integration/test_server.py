@@ -160,7 +160,7 @@ async def test_health_in_every_form(channel: grpc.aio.Channel) -> None:
     listed = (await standard.List(health_pb2.HealthListRequest(), timeout=10)).statuses
     serving = health_pb2.HealthCheckResponse.SERVING
     assert {name: status.status for name, status in listed.items()} == dict.fromkeys(
-        ["", *(f"podium.v1.{n}Service" for n in ("Orchestrator", "Inference", "Tool", "Health"))], serving
+        ["", *(f"podium.v1.{n}Service" for n in ("Orchestrator", "Clarification", "Inference", "Tool", "Health"))], serving
     )
     for name in listed:
         answer = await standard.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)

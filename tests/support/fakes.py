@@ -10,11 +10,21 @@ from typing import Any
 
 from podium.errors import NotFound
 from podium.inference.scripted import ScriptedModel, ScriptFile
+from podium.orchestration.budget import Budgets
+from podium.orchestration.call_cache import CallCache
 from podium.orchestration.chat import ChatEvent, ChatModel, ChatRequest, ModelInfo, TokenCount
-from podium.orchestration.limits import CallGate, ConcurrencyLimits
+from podium.orchestration.core import RunPolicy, Services
+from podium.orchestration.governor import Governor, GovernorLimits
+from podium.orchestration.journal import RunStore
 from podium.orchestration.long_results import LongResults
 from podium.orchestration.orchestrator import Orchestrator, OrchestratorLimits
-from podium.orchestration.tool import ToolInvocation, ToolResult, ToolSpec
+from podium.orchestration.prediction import Predictor
+from podium.orchestration.prediction_ledger import PredictionLedger
+from podium.orchestration.prices import PriceTable
+from podium.orchestration.run_log import RunObserver
+from podium.orchestration.time_plan import TurnTimes
+from podium.orchestration.tool import SideEffects, ToolInvocation, ToolResult, ToolSpec
+from podium.orchestration.tool_times import ToolTimes
 from podium.store.memory import MemoryRunStore
 from support.virtual_time import virtual_clock_ns
 
@@ -22,23 +32,37 @@ ToolBody = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class FakeTools:
-    """A catalogue and executor over coroutine functions of the arguments."""
+    """A catalogue and executor over coroutine functions of the arguments; without side effects unless `specs` says.
 
-    def __init__(self, types: dict[str, str] | None = None, **bodies: ToolBody) -> None:
+    `specs` replaces fields of the description of single tools.
+    """
+
+    def __init__(
+        self, types: dict[str, str] | None = None, specs: dict[str, dict[str, Any]] | None = None, **bodies: ToolBody
+    ) -> None:
         self._bodies = bodies
         self._types = types or {}
+        self._specs = {name: self._spec(name, (specs or {}).get(name, {})) for name in sorted(bodies)}
         self.running = 0
         self.most_running = 0
         self.invocations: list[ToolInvocation] = []
 
+    def _spec(self, name: str, fields: dict[str, Any]) -> ToolSpec:
+        described: dict[str, Any] = {
+            "name": name,
+            "description": name,
+            "input_schema": {"type": "object"},
+            "type": self._types.get(name, "general"),
+            "side_effects": SideEffects.NONE,
+            **fields,
+        }
+        return ToolSpec(**described)
+
     def list(self) -> Sequence[ToolSpec]:
-        return [
-            ToolSpec(name=n, description=n, input_schema={"type": "object"}, type=self._types.get(n, "general"))
-            for n in sorted(self._bodies)
-        ]
+        return list(self._specs.values())
 
     def get(self, name: str) -> ToolSpec | None:
-        return next((spec for spec in self.list() if spec.name == name), None)
+        return self._specs.get(name)
 
     async def invoke(self, invocation: ToolInvocation) -> ToolResult:
         self.invocations.append(invocation)
@@ -115,12 +139,47 @@ def sleeping(seconds: float, result: Any = "done") -> ToolBody:
     return body
 
 
+def loop_time() -> float:
+    """The running loop's time in seconds."""
+    return asyncio.get_running_loop().time()
+
+
+def make_services(
+    tools: FakeTools,
+    concurrency: GovernorLimits | None = None,
+    *,
+    long_results: LongResults | None = None,
+    policy: RunPolicy | None = None,
+    **parts: Any,
+) -> Services:
+    """Return what runs share, in virtual time; `parts` replaces single ones."""
+    shared: dict[str, Any] = {
+        "executor": tools,
+        "governor": Governor(concurrency or GovernorLimits(), clock=loop_time),
+        "cache": CallCache(clock=loop_time),
+        "budgets": Budgets(clock=loop_time),
+        "prices": PriceTable({}),
+        "predictor": Predictor(),
+        "ledger": PredictionLedger(clock=loop_time),
+        "tool_times": ToolTimes(),
+        "turn_times": TurnTimes(),
+        "policy": policy or RunPolicy(),
+        "long_results": long_results,
+        **parts,
+    }
+    return Services(**shared)
+
+
 def make_orchestrator(
     model: ChatModel,
     tools: FakeTools,
-    concurrency: ConcurrencyLimits | None = None,
+    concurrency: GovernorLimits | None = None,
     *,
     long_results: LongResults | None = None,
+    policy: RunPolicy | None = None,
+    services: Services | None = None,
+    store: RunStore | None = None,
+    observers: Sequence[RunObserver] = (),
     **limits: Any,
 ) -> Orchestrator:
     """Return an orchestrator in virtual time with predictable run ids."""
@@ -128,11 +187,11 @@ def make_orchestrator(
     return Orchestrator(
         models=FakeModels(model),
         tools=tools,
-        executor=tools,
-        store=MemoryRunStore(),
-        gate=CallGate(concurrency or ConcurrencyLimits()),
+        services=services or make_services(tools, concurrency, long_results=long_results, policy=policy),
+        store=store or MemoryRunStore(),
         new_run_id=lambda: f"run_{next(counter):026d}",
         limits=OrchestratorLimits(**limits),
-        long_results=long_results,
+        observers=observers,
+        clock=loop_time,
         clock_ns=virtual_clock_ns,
     )

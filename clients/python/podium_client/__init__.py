@@ -5,12 +5,14 @@ package needs Podium's base install only: nothing of the server is imported, eve
 """
 
 from podium_client._async import AsyncPodium
-from podium_client._async_streams import AsyncRunStream, AsyncTextStream, AsyncTokenStream
+from podium_client._async_streams import AsyncRunStream, AsyncRunWatch, AsyncTextStream, AsyncTokenStream
 from podium_client._channel import Tls
 from podium_client._correlation import correlation
 from podium_client._sync import Podium
-from podium_client._sync_streams import RunStream, TextStream, TokenStream
+from podium_client._sync_streams import RunStream, RunWatch, TextStream, TokenStream
+from podium_client.calls import CallWaits, Prediction, ResultSource, ToolCall, ToolCallFailure, ToolCallState
 from podium_client.catalog import ModelInfo, SideEffects, ToolExample, ToolInfo
+from podium_client.clarifications import Clarification, ClarificationPage, ClarificationState, QuestionKind
 from podium_client.errors import (
     AlreadyExists,
     Cancelled,
@@ -29,15 +31,30 @@ from podium_client.errors import (
     Violation,
 )
 from podium_client.events import (
+    BudgetExhausted,
+    CallPredicted,
     ModelTurnFinished,
     ModelTurnStarted,
+    PredictionSettled,
+    QuestionAsked,
+    QuestionSettled,
     RunEvent,
     RunFinished,
     RunStarted,
     TextDelta,
     ToolCallFinished,
+    ToolCallRetried,
     ToolCallSealed,
     ToolCallStarted,
+    WindDownStarted,
+)
+from podium_client.explanations import (
+    ExplainedCall,
+    ExplainedPrediction,
+    ExplainedTurn,
+    RunExplanation,
+    TimeTotals,
+    ToolTotal,
 )
 from podium_client.generation import (
     ChatResult,
@@ -58,22 +75,39 @@ from podium_client.runs import (
     RunPage,
     RunResult,
     RunState,
-    ToolCall,
-    ToolCallFailure,
-    ToolCallState,
     TurnFinishReason,
     Usage,
+    WindDown,
+    WindDownCause,
+)
+from podium_client.simulations import (
+    PathSegment,
+    PathSegmentKind,
+    SimulatedCall,
+    SimulatedTurn,
+    Simulation,
+    Verdict,
 )
 
 __all__ = [
     "AlreadyExists",
     "AsyncPodium",
     "AsyncRunStream",
+    "AsyncRunWatch",
     "AsyncTextStream",
     "AsyncTokenStream",
+    "BudgetExhausted",
+    "CallPredicted",
+    "CallWaits",
     "Cancelled",
     "ChatResult",
+    "Clarification",
+    "ClarificationPage",
+    "ClarificationState",
     "DeadlineExceeded",
+    "ExplainedCall",
+    "ExplainedPrediction",
+    "ExplainedTurn",
     "FailedPrecondition",
     "Generation",
     "GenerationPart",
@@ -89,13 +123,22 @@ __all__ = [
     "ModelTurnFinished",
     "ModelTurnStarted",
     "NotFound",
+    "PathSegment",
+    "PathSegmentKind",
     "PermissionDenied",
     "Podium",
     "PodiumError",
+    "Prediction",
+    "PredictionSettled",
+    "QuestionAsked",
+    "QuestionKind",
+    "QuestionSettled",
     "ReasoningPart",
     "ResourceExhausted",
+    "ResultSource",
     "RunError",
     "RunEvent",
+    "RunExplanation",
     "RunFailed",
     "RunFinished",
     "RunLimits",
@@ -104,27 +147,38 @@ __all__ = [
     "RunStarted",
     "RunState",
     "RunStream",
+    "RunWatch",
     "SideEffects",
+    "SimulatedCall",
+    "SimulatedTurn",
+    "Simulation",
     "TextDelta",
     "TextPart",
     "TextStream",
+    "TimeTotals",
     "Tls",
     "TokenCount",
     "TokenStream",
     "ToolCall",
     "ToolCallFailure",
     "ToolCallFinished",
+    "ToolCallRetried",
     "ToolCallSealed",
     "ToolCallStarted",
     "ToolCallState",
     "ToolDefinition",
     "ToolExample",
     "ToolInfo",
+    "ToolTotal",
     "TurnFinishReason",
     "Unauthenticated",
     "Unavailable",
     "Unsupported",
     "Usage",
+    "Verdict",
     "Violation",
+    "WindDown",
+    "WindDownCause",
+    "WindDownStarted",
     "correlation",
 ]

@@ -5,34 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from grpc import aio
 
 from podium.v1 import (
+    clarification_pb2_grpc,
     health_pb2,
     health_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
-    orchestrator_pb2,
     orchestrator_pb2_grpc,
     tool_pb2,
     tool_pb2_grpc,
 )
 from podium_client import _requests
-from podium_client._async_streams import AsyncRunStream, AsyncTextStream, AsyncTokenStream
-from podium_client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, CallOptions, Endpoint, Tls
-from podium_client._status import typed_error
+from podium_client._async_runs import AsyncRunCalls, unary
+from podium_client._async_streams import AsyncTextStream, AsyncTokenStream
+from podium_client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Endpoint, Tls
+from podium_client.calls import ToolCall
 from podium_client.catalog import ModelInfo, ToolInfo
 from podium_client.generation import ChatResult, Message, TokenCount, ToolDefinition
 from podium_client.health import HealthReport
-from podium_client.runs import RunLimits, RunPage, RunResult, RunState, ToolCall
-
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
 
 
-class AsyncPodium:
+class AsyncPodium(AsyncRunCalls):
     """A connection to a Podium server. Make it with `connect` inside a running event loop.
 
     Every method takes `deadline` (seconds from now, or a timedelta; the connection's `timeout`
@@ -48,6 +45,7 @@ class AsyncPodium:
         else:
             self._channel = aio.secure_channel(endpoint.address, endpoint.tls.credentials(), options=options)
         self._orchestrator = orchestrator_pb2_grpc.OrchestratorServiceStub(self._channel)
+        self._clarifications = clarification_pb2_grpc.ClarificationServiceStub(self._channel)
         self._inference = inference_pb2_grpc.InferenceServiceStub(self._channel)
         self._tools = tool_pb2_grpc.ToolServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthServiceStub(self._channel)
@@ -85,58 +83,6 @@ class AsyncPodium:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
-
-    async def run(
-        self,
-        input: str,  # noqa: A002  the contract's name
-        *,
-        model: str | None = None,
-        tools: Iterable[str] = (),
-        request_id: str | None = None,
-        limits: RunLimits | None = None,
-        labels: Mapping[str, str] | None = None,
-        deadline: float | timedelta | None = None,
-        correlation_id: str | None = None,
-    ) -> RunResult:
-        """Run a request to its end and return the run. A run that fails is returned too.
-
-        Args:
-            input: the request in plain language.
-            model: name or alias; the server's default otherwise.
-            tools: names of the tools that may be used; all that the caller may use otherwise.
-            request_id: the same id with the same request is the same run, however often it is sent.
-                Minted when not given, so that a lost connection can be retried safely.
-            limits: bounds of this run, within the server's own.
-            labels: free marks, kept with the run.
-            deadline: seconds for the whole run.
-            correlation_id: found again in the server's logs and on the result.
-        """
-        spec = _requests.run_spec(input, model=model, tools=tools, request_id=request_id, limits=limits, labels=labels)
-        options = self._endpoint.call(deadline, correlation_id)
-        request = orchestrator_pb2.ExecuteRequest(spec=spec)
-        response = await _unary(self._orchestrator.Execute, request, options)
-        return RunResult.of(response.run, correlation_id=options.correlation_id)
-
-    def stream(
-        self,
-        input: str,  # noqa: A002  the contract's name
-        *,
-        model: str | None = None,
-        tools: Iterable[str] = (),
-        request_id: str | None = None,
-        limits: RunLimits | None = None,
-        labels: Mapping[str, str] | None = None,
-        deadline: float | timedelta | None = None,
-        correlation_id: str | None = None,
-    ) -> AsyncRunStream:
-        """Run a request and stream its events; arguments as for `run`.
-
-        Use it as `async with podium.stream(...) as events: async for event in events: ...`. Leaving
-        the block before the run has ended cancels the run.
-        """
-        spec = _requests.run_spec(input, model=model, tools=tools, request_id=request_id, limits=limits, labels=labels)
-        request = orchestrator_pb2.ExecuteStreamRequest(spec=spec)
-        return AsyncRunStream(self._orchestrator.ExecuteStream, request, self._endpoint.call(deadline, correlation_id))
 
     def generate(
         self,
@@ -271,37 +217,7 @@ class AsyncPodium:
         """Return how many tokens a prompt has for a model, with its template and tools."""
         options = self._endpoint.call(deadline, correlation_id)
         request = _requests.count_request(prompt, model=model, tools=tools)
-        return TokenCount.of(await _unary(self._inference.CountTokens, request, options))
-
-    async def get_run(
-        self, run_id: str, *, deadline: float | timedelta | None = None, correlation_id: str | None = None
-    ) -> RunResult:
-        """Return one run as it stands."""
-        options = self._endpoint.call(deadline, correlation_id)
-        request = orchestrator_pb2.GetRunRequest(run_id=run_id)
-        return RunResult.of((await _unary(self._orchestrator.GetRun, request, options)).run)
-
-    async def list_runs(
-        self,
-        *,
-        page_size: int | None = None,
-        page_token: str = "",
-        states: Iterable[RunState] = (),
-        deadline: float | timedelta | None = None,
-        correlation_id: str | None = None,
-    ) -> RunPage:
-        """Return a page of the caller's runs, newest first."""
-        options = self._endpoint.call(deadline, correlation_id)
-        request = _requests.list_runs_request(page_size, page_token, states)
-        return RunPage.of(await _unary(self._orchestrator.ListRuns, request, options))
-
-    async def cancel_run(
-        self, run_id: str, *, deadline: float | timedelta | None = None, correlation_id: str | None = None
-    ) -> RunResult:
-        """Cancel a run and return it as it then stands. One that has ended is left as it is."""
-        options = self._endpoint.call(deadline, correlation_id)
-        request = orchestrator_pb2.CancelRunRequest(run_id=run_id)
-        return RunResult.of((await _unary(self._orchestrator.CancelRun, request, options)).run)
+        return TokenCount.of(await unary(self._inference.CountTokens, request, options))
 
     async def list_tools(
         self, *, deadline: float | timedelta | None = None, correlation_id: str | None = None
@@ -311,7 +227,7 @@ class AsyncPodium:
         tools: list[ToolInfo] = []
         request = tool_pb2.ListToolsRequest()
         while True:
-            page = await _unary(self._tools.ListTools, request, options)
+            page = await unary(self._tools.ListTools, request, options)
             tools.extend(ToolInfo.of(tool) for tool in page.tools)
             if not page.next_page_token:
                 return tuple(tools)
@@ -322,7 +238,7 @@ class AsyncPodium:
     ) -> ToolInfo:
         """Return one tool."""
         options = self._endpoint.call(deadline, correlation_id)
-        return ToolInfo.of((await _unary(self._tools.GetTool, tool_pb2.GetToolRequest(name=name), options)).tool)
+        return ToolInfo.of((await unary(self._tools.GetTool, tool_pb2.GetToolRequest(name=name), options)).tool)
 
     async def invoke_tool(
         self,
@@ -335,7 +251,7 @@ class AsyncPodium:
         """Run one call of one tool. A call that fails is returned too; it is never retried."""
         options = self._endpoint.call(deadline, correlation_id)
         request = _requests.invoke_request(name, arguments)
-        response = await _unary(self._tools.InvokeTool, request, options)
+        response = await unary(self._tools.InvokeTool, request, options)
         return ToolCall.of(response.call, correlation_id=options.correlation_id)
 
     async def list_models(
@@ -343,7 +259,7 @@ class AsyncPodium:
     ) -> tuple[ModelInfo, ...]:
         """Return the configured models, by name."""
         options = self._endpoint.call(deadline, correlation_id)
-        response = await _unary(self._inference.ListModels, inference_pb2.ListModelsRequest(), options)
+        response = await unary(self._inference.ListModels, inference_pb2.ListModelsRequest(), options)
         return tuple(ModelInfo.of(model) for model in response.models)
 
     async def health(
@@ -351,14 +267,4 @@ class AsyncPodium:
     ) -> HealthReport:
         """Return how the server and everything it depends on is."""
         options = self._endpoint.call(deadline, correlation_id)
-        return HealthReport.of(await _unary(self._health.Check, health_pb2.CheckRequest(), options))
-
-
-async def _unary(
-    method: aio.UnaryUnaryMultiCallable[_Request, _Response], request: _Request, options: CallOptions
-) -> _Response:
-    call = method(request, timeout=options.timeout, metadata=options.metadata, wait_for_ready=options.wait_for_ready)
-    try:
-        return await call
-    except aio.AioRpcError as error:
-        raise typed_error(error, sent_correlation_id=options.correlation_id) from error
+        return HealthReport.of(await unary(self._health.Check, health_pb2.CheckRequest(), options))

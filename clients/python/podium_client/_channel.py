@@ -22,6 +22,8 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 # id is the same run, so a second attempt before an answer cannot run anything twice.
 _RETRIED = (
     {"service": "podium.v1.OrchestratorService"},
+    {"service": "podium.v1.ClarificationService", "method": "ListClarifications"},
+    {"service": "podium.v1.ClarificationService", "method": "GetClarification"},
     {"service": "podium.v1.ToolService", "method": "ListTools"},
     {"service": "podium.v1.ToolService", "method": "GetTool"},
     {"service": "podium.v1.InferenceService", "method": "ListModels"},

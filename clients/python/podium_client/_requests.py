@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
-from podium.v1 import inference_pb2, orchestrator_pb2, run_pb2, tool_pb2
+from google.protobuf.duration_pb2 import Duration
+
+from podium.v1 import clarification_pb2, inference_pb2, orchestrator_pb2, run_pb2, tool_pb2
 from podium_client._correlation import mint
 from podium_client.generation import Message, ToolDefinition
 from podium_client.runs import RunLimits, RunState
@@ -23,6 +26,17 @@ _CHOICES: Mapping[str | None, inference_pb2.ToolChoice.ValueType] = {
     "none": inference_pb2.TOOL_CHOICE_NONE,
     "required": inference_pb2.TOOL_CHOICE_REQUIRED,
 }
+_SPECULATIONS: Mapping[str | None, run_pb2.Speculation.ValueType] = {
+    None: run_pb2.SPECULATION_UNSPECIFIED,
+    "off": run_pb2.SPECULATION_OFF,
+    "safe": run_pb2.SPECULATION_SAFE,
+}
+_EXHAUSTIONS: Mapping[str | None, run_pb2.Exhaustion.ValueType] = {
+    None: run_pb2.EXHAUSTION_UNSPECIFIED,
+    "stop": run_pb2.EXHAUSTION_STOP,
+    "finish": run_pb2.EXHAUSTION_FINISH,
+    "ask": run_pb2.EXHAUSTION_ASK,
+}
 
 
 def run_spec(
@@ -33,22 +47,47 @@ def run_spec(
     request_id: str | None,
     limits: RunLimits | None,
     labels: Mapping[str, str] | None,
+    plan_only: bool,
+    detach: bool,
+    background: bool,
+    bypass_cache: bool,
+    may_ask: bool,
+    speculation: str | None,
 ) -> run_pb2.RunSpec:
     """Return what to run. Without a request id one is minted, so that a retry cannot run it twice."""
     if isinstance(tools, str):
         raise TypeError("tools is a list of names, not one string")
+    if speculation not in _SPECULATIONS:
+        raise ValueError(f"speculation is off or safe, not {speculation!r}")
     spec = run_pb2.RunSpec(
         input=input,
         model=model or "",
         tools=list(tools),
         request_id=request_id or mint("req"),
         labels=labels or {},
+        plan_only=plan_only,
+        detach=detach,
+        background=background,
+        bypass_cache=bypass_cache,
+        may_ask=may_ask,
+        speculation=_SPECULATIONS[speculation],
     )
     if limits is not None:
-        spec.limits.max_calls = limits.max_calls or 0
-        spec.limits.max_turns = limits.max_turns or 0
-        spec.limits.max_tokens = limits.max_tokens or 0
+        spec.limits.CopyFrom(_limits(limits))
     return spec
+
+
+def _limits(limits: RunLimits) -> run_pb2.RunLimits:
+    if limits.on_exhausted not in _EXHAUSTIONS:
+        raise ValueError(f"on_exhausted is stop, finish or ask, not {limits.on_exhausted!r}")
+    return run_pb2.RunLimits(
+        max_calls=limits.max_calls or 0,
+        max_turns=limits.max_turns or 0,
+        max_tokens=limits.max_tokens or 0,
+        max_cost_micros=limits.max_cost_micros or 0,
+        max_duration=_span(limits.max_duration) if limits.max_duration else None,
+        on_exhausted=_EXHAUSTIONS[limits.on_exhausted],
+    )
 
 
 def generate_request(
@@ -126,10 +165,44 @@ def list_runs_request(
     )
 
 
+def simulate_request(
+    run_id: str,
+    deadline: float | timedelta | None,
+    durations: Mapping[str, float | timedelta] | None,
+    parallel_calls: int | None,
+) -> orchestrator_pb2.SimulateRunRequest:
+    """Return what to work out."""
+    return orchestrator_pb2.SimulateRunRequest(
+        run_id=run_id,
+        deadline=None if deadline is None else _span(deadline),
+        durations={tool: _span(given) for tool, given in (durations or {}).items()},
+        parallel_calls=parallel_calls or 0,
+    )
+
+
+def list_clarifications_request(
+    run_id: str, page_size: int | None, page_token: str
+) -> clarification_pb2.ListClarificationsRequest:
+    """Return what to list."""
+    return clarification_pb2.ListClarificationsRequest(page_size=page_size or 0, page_token=page_token, run_id=run_id)
+
+
+def answer_request(run_id: str, question_id: str, answer: Any) -> clarification_pb2.AnswerClarificationRequest:
+    """Return what to answer. Bytes are sent as they are."""
+    payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    return clarification_pb2.AnswerClarificationRequest(run_id=run_id, question_id=question_id, answer_json=payload)
+
+
 def invoke_request(name: str, arguments: Mapping[str, Any] | bytes | None) -> tool_pb2.InvokeToolRequest:
     """Return what to call. Bytes are sent as they are."""
     payload = arguments if isinstance(arguments, bytes) else json.dumps(arguments or {}).encode()
     return tool_pb2.InvokeToolRequest(name=name, arguments_json=payload)
+
+
+def _span(given: float | timedelta) -> Duration:
+    span = Duration()
+    span.FromTimedelta(given if isinstance(given, timedelta) else timedelta(seconds=given))
+    return span
 
 
 def _schema(given: Mapping[str, Any] | str | None) -> str:

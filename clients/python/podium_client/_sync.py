@@ -5,34 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self
 
 import grpc
 
 from podium.v1 import (
+    clarification_pb2_grpc,
     health_pb2,
     health_pb2_grpc,
     inference_pb2,
     inference_pb2_grpc,
-    orchestrator_pb2,
     orchestrator_pb2_grpc,
     tool_pb2,
     tool_pb2_grpc,
 )
 from podium_client import _requests
-from podium_client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, CallOptions, Endpoint, Tls
-from podium_client._status import FailedCall, typed_error
-from podium_client._sync_streams import RunStream, TextStream, TokenStream
+from podium_client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Endpoint, Tls
+from podium_client._sync_runs import RunCalls, unary
+from podium_client._sync_streams import TextStream, TokenStream
+from podium_client.calls import ToolCall
 from podium_client.catalog import ModelInfo, ToolInfo
 from podium_client.generation import ChatResult, Message, TokenCount, ToolDefinition
 from podium_client.health import HealthReport
-from podium_client.runs import RunLimits, RunPage, RunResult, RunState, ToolCall
-
-_Request = TypeVar("_Request")
-_Response = TypeVar("_Response")
 
 
-class Podium:
+class Podium(RunCalls):
     """A connection to a Podium server, for use from any number of threads. Make it with `connect`.
 
     Every method takes `deadline` (seconds from now, or a timedelta; the connection's `timeout`
@@ -47,6 +44,7 @@ class Podium:
         else:
             self._channel = grpc.secure_channel(endpoint.address, endpoint.tls.credentials(), options=options)
         self._orchestrator = orchestrator_pb2_grpc.OrchestratorServiceStub(self._channel)
+        self._clarifications = clarification_pb2_grpc.ClarificationServiceStub(self._channel)
         self._inference = inference_pb2_grpc.InferenceServiceStub(self._channel)
         self._tools = tool_pb2_grpc.ToolServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthServiceStub(self._channel)
@@ -84,58 +82,6 @@ class Podium:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def run(
-        self,
-        input: str,  # noqa: A002  the contract's name
-        *,
-        model: str | None = None,
-        tools: Iterable[str] = (),
-        request_id: str | None = None,
-        limits: RunLimits | None = None,
-        labels: Mapping[str, str] | None = None,
-        deadline: float | timedelta | None = None,
-        correlation_id: str | None = None,
-    ) -> RunResult:
-        """Run a request to its end and return the run. A run that fails is returned too.
-
-        Args:
-            input: the request in plain language.
-            model: name or alias; the server's default otherwise.
-            tools: names of the tools that may be used; all that the caller may use otherwise.
-            request_id: the same id with the same request is the same run, however often it is sent.
-                Minted when not given, so that a lost connection can be retried safely.
-            limits: bounds of this run, within the server's own.
-            labels: free marks, kept with the run.
-            deadline: seconds for the whole run.
-            correlation_id: found again in the server's logs and on the result.
-        """
-        spec = _requests.run_spec(input, model=model, tools=tools, request_id=request_id, limits=limits, labels=labels)
-        options = self._endpoint.call(deadline, correlation_id)
-        request = orchestrator_pb2.ExecuteRequest(spec=spec)
-        response = _unary(self._orchestrator.Execute, request, options)
-        return RunResult.of(response.run, correlation_id=options.correlation_id)
-
-    def stream(
-        self,
-        input: str,  # noqa: A002  the contract's name
-        *,
-        model: str | None = None,
-        tools: Iterable[str] = (),
-        request_id: str | None = None,
-        limits: RunLimits | None = None,
-        labels: Mapping[str, str] | None = None,
-        deadline: float | timedelta | None = None,
-        correlation_id: str | None = None,
-    ) -> RunStream:
-        """Run a request and stream its events; arguments as for `run`.
-
-        Use it as `with podium.stream(...) as events: for event in events: ...`. Leaving
-        the block before the run has ended cancels the run.
-        """
-        spec = _requests.run_spec(input, model=model, tools=tools, request_id=request_id, limits=limits, labels=labels)
-        request = orchestrator_pb2.ExecuteStreamRequest(spec=spec)
-        return RunStream(self._orchestrator.ExecuteStream, request, self._endpoint.call(deadline, correlation_id))
 
     def generate(
         self,
@@ -270,37 +216,7 @@ class Podium:
         """Return how many tokens a prompt has for a model, with its template and tools."""
         options = self._endpoint.call(deadline, correlation_id)
         request = _requests.count_request(prompt, model=model, tools=tools)
-        return TokenCount.of(_unary(self._inference.CountTokens, request, options))
-
-    def get_run(
-        self, run_id: str, *, deadline: float | timedelta | None = None, correlation_id: str | None = None
-    ) -> RunResult:
-        """Return one run as it stands."""
-        options = self._endpoint.call(deadline, correlation_id)
-        request = orchestrator_pb2.GetRunRequest(run_id=run_id)
-        return RunResult.of((_unary(self._orchestrator.GetRun, request, options)).run)
-
-    def list_runs(
-        self,
-        *,
-        page_size: int | None = None,
-        page_token: str = "",
-        states: Iterable[RunState] = (),
-        deadline: float | timedelta | None = None,
-        correlation_id: str | None = None,
-    ) -> RunPage:
-        """Return a page of the caller's runs, newest first."""
-        options = self._endpoint.call(deadline, correlation_id)
-        request = _requests.list_runs_request(page_size, page_token, states)
-        return RunPage.of(_unary(self._orchestrator.ListRuns, request, options))
-
-    def cancel_run(
-        self, run_id: str, *, deadline: float | timedelta | None = None, correlation_id: str | None = None
-    ) -> RunResult:
-        """Cancel a run and return it as it then stands. One that has ended is left as it is."""
-        options = self._endpoint.call(deadline, correlation_id)
-        request = orchestrator_pb2.CancelRunRequest(run_id=run_id)
-        return RunResult.of((_unary(self._orchestrator.CancelRun, request, options)).run)
+        return TokenCount.of(unary(self._inference.CountTokens, request, options))
 
     def list_tools(
         self, *, deadline: float | timedelta | None = None, correlation_id: str | None = None
@@ -310,7 +226,7 @@ class Podium:
         tools: list[ToolInfo] = []
         request = tool_pb2.ListToolsRequest()
         while True:
-            page = _unary(self._tools.ListTools, request, options)
+            page = unary(self._tools.ListTools, request, options)
             tools.extend(ToolInfo.of(tool) for tool in page.tools)
             if not page.next_page_token:
                 return tuple(tools)
@@ -321,7 +237,7 @@ class Podium:
     ) -> ToolInfo:
         """Return one tool."""
         options = self._endpoint.call(deadline, correlation_id)
-        return ToolInfo.of((_unary(self._tools.GetTool, tool_pb2.GetToolRequest(name=name), options)).tool)
+        return ToolInfo.of((unary(self._tools.GetTool, tool_pb2.GetToolRequest(name=name), options)).tool)
 
     def invoke_tool(
         self,
@@ -334,7 +250,7 @@ class Podium:
         """Run one call of one tool. A call that fails is returned too; it is never retried."""
         options = self._endpoint.call(deadline, correlation_id)
         request = _requests.invoke_request(name, arguments)
-        response = _unary(self._tools.InvokeTool, request, options)
+        response = unary(self._tools.InvokeTool, request, options)
         return ToolCall.of(response.call, correlation_id=options.correlation_id)
 
     def list_models(
@@ -342,21 +258,10 @@ class Podium:
     ) -> tuple[ModelInfo, ...]:
         """Return the configured models, by name."""
         options = self._endpoint.call(deadline, correlation_id)
-        response = _unary(self._inference.ListModels, inference_pb2.ListModelsRequest(), options)
+        response = unary(self._inference.ListModels, inference_pb2.ListModelsRequest(), options)
         return tuple(ModelInfo.of(model) for model in response.models)
 
     def health(self, *, deadline: float | timedelta | None = None, correlation_id: str | None = None) -> HealthReport:
         """Return how the server and everything it depends on is."""
         options = self._endpoint.call(deadline, correlation_id)
-        return HealthReport.of(_unary(self._health.Check, health_pb2.CheckRequest(), options))
-
-
-def _unary(
-    method: grpc.UnaryUnaryMultiCallable[_Request, _Response], request: _Request, options: CallOptions
-) -> _Response:
-    try:
-        return method(
-            request, timeout=options.timeout, metadata=options.metadata, wait_for_ready=options.wait_for_ready
-        )
-    except grpc.RpcError as error:  # what gRPC raises is the ended call as well
-        raise typed_error(cast("FailedCall", error), sent_correlation_id=options.correlation_id) from error
+        return HealthReport.of(unary(self._health.Check, health_pb2.CheckRequest(), options))

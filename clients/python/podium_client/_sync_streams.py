@@ -8,11 +8,12 @@ from typing import Generic, Protocol, Self, TypeVar, cast
 
 import grpc
 
-from podium.v1 import inference_pb2, orchestrator_pb2
+from podium.v1 import inference_pb2, orchestrator_pb2, run_pb2
 from podium_client._channel import CallOptions
+from podium_client._event_readers import event_of
 from podium_client._status import FailedCall, typed_error
 from podium_client.errors import Internal
-from podium_client.events import RunEvent, RunFinished, event_of
+from podium_client.events import RunEvent, RunFinished
 from podium_client.generation import ChatResult, Collected, Generation, GenerationPart, ModelCall, TextPart
 
 _Received_co = TypeVar("_Received_co", covariant=True)
@@ -66,21 +67,43 @@ class _Stream(Generic[_Request, _Response]):
             raise typed_error(cast("FailedCall", error), sent_correlation_id=self.correlation_id) from error
 
 
-class RunStream(_Stream[orchestrator_pb2.ExecuteStreamRequest, orchestrator_pb2.ExecuteStreamResponse]):
-    """The events of a run. `run_id` is known from the first event on, `finished` after the last."""
+class _EventResponse(Protocol):
+    """What both streams of events send."""
 
+    @property
+    def event(self) -> run_pb2.RunEvent:
+        """The event."""
+
+
+_Events = TypeVar("_Events", bound=_EventResponse)
+
+
+class _EventStream(_Stream[_Request, _Events]):
     run_id: str = ""
+    last_seq: int = 0
     finished: RunFinished | None = None
 
     def __next__(self) -> RunEvent:
         while True:
-            event = event_of((self._next()).event)
+            raw = (self._next()).event
+            self.run_id, self.last_seq = raw.run_id, raw.seq
+            event = event_of(raw)
             if event is None:
                 continue
-            self.run_id = event.run_id
             if isinstance(event, RunFinished):
                 self.finished = event
             return event
+
+
+class RunStream(_EventStream[orchestrator_pb2.ExecuteStreamRequest, orchestrator_pb2.ExecuteStreamResponse]):
+    """The events of a run. `run_id` and `last_seq` are known from the first event on, `finished` after the last.
+
+    When the stream breaks off, `watch(run_id, after_seq=last_seq)` goes on with a run that does.
+    """
+
+
+class RunWatch(_EventStream[orchestrator_pb2.WatchRunRequest, orchestrator_pb2.WatchRunResponse]):
+    """The events of a run that was started elsewhere. Leaving the block does not touch the run."""
 
 
 class _GenerateStream(_Stream[inference_pb2.GenerateRequest, inference_pb2.GenerateResponse]):

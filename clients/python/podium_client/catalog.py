@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from podium.v1 import inference_pb2, tool_pb2
-from podium_client.runs import enum_of, parse_arguments
+from podium_client._wire import enum_of, parse_arguments
 
 __all__ = ["ModelInfo", "SideEffects", "ToolExample", "ToolInfo"]
 
@@ -33,7 +33,13 @@ class ToolExample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolInfo:
-    """A tool. `cache_ttl` is None when results may not be reused."""
+    """A tool. `cache_ttl` is None when results may not be reused.
+
+    Attributes:
+        fallback_tool: the tool that is called with the same arguments when this one fails for good.
+        hedge: whether a call that takes unusually long is tried a second time beside the first.
+        cost_micros: price of one call, in millionths of the server's currency.
+    """
 
     name: str
     description: str
@@ -43,6 +49,9 @@ class ToolInfo:
     timeout: timedelta
     cache_ttl: timedelta | None
     examples: tuple[ToolExample, ...]
+    fallback_tool: str = ""
+    hedge: bool = False
+    cost_micros: int = 0
     raw: tool_pb2.Tool = field(repr=False, compare=False)
 
     @classmethod
@@ -57,6 +66,9 @@ class ToolInfo:
             timeout=raw.timeout.ToTimedelta(),
             cache_ttl=raw.cache_ttl.ToTimedelta() if raw.HasField("cache_ttl") else None,
             examples=tuple(ToolExample(e.request, parse_arguments(e.arguments_json)) for e in raw.examples),
+            fallback_tool=raw.fallback_tool,
+            hedge=raw.hedge,
+            cost_micros=raw.cost_micros,
             raw=raw,
         )
 

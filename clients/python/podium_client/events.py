@@ -6,7 +6,14 @@
     ├── TextDelta             it wrote some text (not part of the log: `seq` is the last event's)
     ├── ToolCallSealed        it wrote a call; nothing can change it any more
     ├── ToolCallStarted       the tool was started
+    ├── ToolCallRetried       an attempt failed, and another follows
     ├── ToolCallFinished      the tool ended: `ok`, or `failure`, or `skipped_because`
+    ├── CallPredicted         a call was started that the model had not asked for
+    ├── PredictionSettled     the model asked for it, or will not
+    ├── QuestionAsked         somebody has to answer before a call, or the run, can go on
+    ├── QuestionSettled       a question needs no answer any more
+    ├── BudgetExhausted       a budget would be exceeded by what comes next
+    ├── WindDownStarted       the run starts nothing more and answers from what it has
     ├── ModelTurnFinished     the model ended its turn
     └── RunFinished           always the last
 
@@ -15,35 +22,34 @@ A kind that this client does not know is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from podium.v1 import run_pb2
+from podium_client._wire import parse_arguments, parse_result
+from podium_client.calls import CallWaits, ResultSource, ToolCallFailure
+from podium_client.clarifications import ClarificationState, QuestionKind
 from podium_client.errors import RunFailed
-from podium_client.runs import (
-    RunError,
-    RunResult,
-    RunState,
-    ToolCallFailure,
-    TurnFinishReason,
-    Usage,
-    parse_arguments,
-    parse_result,
-    when,
-)
+from podium_client.runs import RunError, RunResult, RunState, TurnFinishReason, Usage, WindDownCause
 
 __all__ = [
+    "BudgetExhausted",
+    "CallPredicted",
     "ModelTurnFinished",
     "ModelTurnStarted",
+    "PredictionSettled",
+    "QuestionAsked",
+    "QuestionSettled",
     "RunEvent",
     "RunFinished",
     "RunStarted",
     "TextDelta",
     "ToolCallFinished",
+    "ToolCallRetried",
     "ToolCallSealed",
     "ToolCallStarted",
+    "WindDownStarted",
 ]
 
 
@@ -85,41 +91,155 @@ class TextDelta(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallSealed(RunEvent):
-    """A call is complete in the model's stream."""
+    """A call is complete in the model's stream, or is one item of `item_of`, which is made for each of a list."""
 
     call_id: str
     tool: str
     version: str
     depends_on: tuple[str, ...]
+    item_of: str = ""
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The arguments, parsed."""
+        """The arguments as the model wrote them, parsed."""
         return parse_arguments(self.raw.tool_call_sealed.arguments_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallStarted(RunEvent):
-    """The tool was started; attempts count from 1."""
+    """The tool was started; attempts count from 1. `tool` is the one that stands in, if another ran."""
 
     call_id: str
     attempt: int
+    tool: str = ""
+
+    @property
+    def arguments(self) -> dict[str, Any] | None:
+        """What the tool got, parsed; None where that is what the model wrote."""
+        payload = self.raw.tool_call_started.arguments_json
+        return parse_arguments(payload) if payload else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCallRetried(RunEvent):
+    """An attempt failed, and another follows after `delay`."""
+
+    call_id: str
+    attempt: int
+    failure: ToolCallFailure
+    delay: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCallFinished(RunEvent):
-    """A call ended: with a result when `ok`, else with a failure or because it was skipped."""
+    """A call ended: with a result when `ok`, else with a failure or because it was skipped.
+
+    `age` is how old a result from the cache was, `waits` where the call's time went.
+    """
 
     call_id: str
     ok: bool
     content_type: str
     failure: ToolCallFailure | None
     skipped_because: str
+    source: ResultSource = ResultSource.UNSPECIFIED
+    age: timedelta = timedelta()
+    waits: CallWaits = field(default_factory=CallWaits)
 
     @property
     def result(self) -> Any:
         """The result, parsed; None when there is none."""
         return parse_result(self.raw.tool_call_finished.ok.result_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPredicted(RunEvent):
+    """A call was started that the model had not asked for; `basis` says why, `confidence` is from 0 to 1."""
+
+    prediction_id: str
+    tool: str
+    version: str
+    confidence: float
+    basis: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments, parsed."""
+        return parse_arguments(self.raw.call_predicted.arguments_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionSettled(RunEvent):
+    """The model asked for the predicted call (`call_id`), or did not ("", and `because`).
+
+    `spent` is how long the tool had worked by then, or in all when it was for nothing; `saved` how much
+    earlier the result is there; `cost_micros` what the call cost.
+    """
+
+    prediction_id: str
+    call_id: str
+    because: str
+    spent: timedelta
+    saved: timedelta
+    cost_micros: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionAsked(RunEvent):
+    """Somebody has to answer before `call_id` (or the run, when that is empty) can go on."""
+
+    question_id: str
+    call_id: str
+    kind: QuestionKind
+    prompt: str
+    expire_time: datetime
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the answer."""
+        return parse_arguments(self.raw.question_asked.schema_json)
+
+    @property
+    def default(self) -> Any:
+        """The answer that counts when none came in time, parsed; None when there is none."""
+        return parse_result(self.raw.question_asked.default_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionSettled(RunEvent):
+    """A question needs no answer any more; `state` says how it was settled."""
+
+    question_id: str
+    state: ClarificationState
+
+    @property
+    def answer(self) -> Any:
+        """The answer that counts, parsed; None when there is none."""
+        return parse_result(self.raw.question_settled.answer_json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetExhausted(RunEvent):
+    """A budget would be exceeded by what comes next.
+
+    `scope` names whose it is, `dimension` what it counts, `action` what the run does about it ("" for
+    something that this client does not know).
+    """
+
+    scope: str
+    dimension: str
+    limit: int
+    used: int
+    action: Literal["stop", "finish", "ask", ""]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindDownStarted(RunEvent):
+    """The run starts nothing more and answers from what it has; `missing` are the calls it does without."""
+
+    cause: WindDownCause
+    because: str
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +254,14 @@ class ModelTurnFinished(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(RunEvent):
-    """The run ended."""
+    """The run ended. `degraded`: something stood in for a tool or a model that failed."""
 
     state: RunState
     answer: str
     partial: bool
     usage: Usage
     error: RunError | None
+    degraded: bool = False
 
     def raise_for_state(self) -> RunFinished:
         """Return the event itself if the run succeeded, else raise `RunFailed`."""
@@ -151,93 +272,9 @@ class RunFinished(RunEvent):
             run_id=self.run_id,
             state=end.state,
             partial=end.partial,
+            degraded=end.degraded,
             usage=end.usage,
             error=end.error if end.HasField("error") else None,
             last_seq=self.seq,
         )
         raise RunFailed(RunResult.of(run))
-
-
-def event_of(raw: run_pb2.RunEvent) -> RunEvent | None:
-    """Return the view of the message, or None for a kind that came after this client."""
-    kind = raw.WhichOneof("kind")
-    read = _READERS.get(kind) if kind else None
-    if read is None:
-        return None
-    make, fields = read(raw)
-    return make(run_id=raw.run_id, seq=raw.seq, time=when(raw.time), raw=raw, **fields)
-
-
-_Read = tuple[type[RunEvent], dict[str, Any]]
-
-
-def _run_started(raw: run_pb2.RunEvent) -> _Read:
-    body = raw.run_started
-    return RunStarted, {"model": body.model, "input": body.spec.input, "correlation_id": body.correlation_id}
-
-
-def _turn_started(raw: run_pb2.RunEvent) -> _Read:
-    return ModelTurnStarted, {"turn": raw.model_turn_started.turn, "model": raw.model_turn_started.model}
-
-
-def _text(raw: run_pb2.RunEvent) -> _Read:
-    body = raw.text_delta
-    return TextDelta, {"turn": body.turn, "offset": body.offset, "text": body.text}
-
-
-def _sealed(raw: run_pb2.RunEvent) -> _Read:
-    body = raw.tool_call_sealed
-    return ToolCallSealed, {
-        "call_id": body.call_id,
-        "tool": body.tool,
-        "version": body.version,
-        "depends_on": tuple(body.depends_on),
-    }
-
-
-def _started(raw: run_pb2.RunEvent) -> _Read:
-    return ToolCallStarted, {"call_id": raw.tool_call_started.call_id, "attempt": raw.tool_call_started.attempt}
-
-
-def _finished(raw: run_pb2.RunEvent) -> _Read:
-    body = raw.tool_call_finished
-    return ToolCallFinished, {
-        "call_id": body.call_id,
-        "ok": body.HasField("ok"),
-        "content_type": body.ok.content_type,
-        "failure": ToolCallFailure.of(body.failed) if body.HasField("failed") else None,
-        "skipped_because": body.skipped.because,
-    }
-
-
-def _turn_finished(raw: run_pb2.RunEvent) -> _Read:
-    body = raw.model_turn_finished
-    return ModelTurnFinished, {
-        "turn": body.turn,
-        "text": body.text,
-        "usage": Usage.of(body.usage),
-        "finish_reason": TurnFinishReason.of(body.finish_reason),
-    }
-
-
-def _run_finished(raw: run_pb2.RunEvent) -> _Read:
-    body = raw.run_finished
-    return RunFinished, {
-        "state": RunState.of(body.state),
-        "answer": body.answer,
-        "partial": body.partial,
-        "usage": Usage.of(body.usage),
-        "error": RunError(body.error.reason, body.error.message) if body.HasField("error") else None,
-    }
-
-
-_READERS: Mapping[str, Callable[[run_pb2.RunEvent], _Read]] = {
-    "run_started": _run_started,
-    "model_turn_started": _turn_started,
-    "text_delta": _text,
-    "tool_call_sealed": _sealed,
-    "tool_call_started": _started,
-    "tool_call_finished": _finished,
-    "model_turn_finished": _turn_finished,
-    "run_finished": _run_finished,
-}

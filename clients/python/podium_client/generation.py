@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Any, Literal, Self
 
 from podium.v1 import inference_pb2
+from podium_client._wire import parse_arguments
 from podium_client.catalog import ToolExample
-from podium_client.runs import TurnFinishReason, Usage, parse_arguments
+from podium_client.runs import TurnFinishReason, Usage
 
 __all__ = [
     "ChatResult",

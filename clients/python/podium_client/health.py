@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Self
 
 from podium.v1 import health_pb2
-from podium_client.runs import enum_of, when
+from podium_client._wire import enum_of, when
 
 __all__ = ["HealthComponent", "HealthReport", "HealthStatus"]
 

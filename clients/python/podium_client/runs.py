@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self, TypeVar
-
-from google.protobuf.timestamp_pb2 import Timestamp
+from typing import Literal, Self
 
 from podium.v1 import orchestrator_pb2, run_pb2
+from podium_client._wire import between, enum_of, time_in
+from podium_client.calls import Prediction, ToolCall
+from podium_client.clarifications import Clarification
 from podium_client.errors import RunFailed
 
 __all__ = [
@@ -20,14 +20,11 @@ __all__ = [
     "RunPage",
     "RunResult",
     "RunState",
-    "ToolCall",
-    "ToolCallFailure",
-    "ToolCallState",
     "TurnFinishReason",
     "Usage",
+    "WindDown",
+    "WindDownCause",
 ]
-
-_E = TypeVar("_E", bound=StrEnum)
 
 
 class RunState(StrEnum):
@@ -56,22 +53,6 @@ class RunState(StrEnum):
         return run_pb2.RunState.Value(f"RUN_STATE_{self.value}")
 
 
-class ToolCallState(StrEnum):
-    """Where a tool call stands. `UNSPECIFIED` also stands for a state that this client does not know."""
-
-    UNSPECIFIED = "UNSPECIFIED"
-    SEALED = "SEALED"
-    RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
-    FAILED = "FAILED"
-    SKIPPED = "SKIPPED"
-
-    @classmethod
-    def of(cls, number: int) -> Self:
-        """Return the state with this number on the wire."""
-        return enum_of(cls, run_pb2.ToolCallState, "TOOL_CALL_STATE_", number)
-
-
 class TurnFinishReason(StrEnum):
     """Why a model stopped writing. `UNSPECIFIED` also stands for a reason that this client does not know."""
 
@@ -87,22 +68,53 @@ class TurnFinishReason(StrEnum):
         return enum_of(cls, run_pb2.TurnFinishReason, "TURN_FINISH_REASON_", number)
 
 
+class WindDownCause(StrEnum):
+    """Why a run stopped starting work. `UNSPECIFIED` also stands for a cause that this client does not know."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    DEADLINE = "DEADLINE"
+    BUDGET = "BUDGET"
+    TURNS = "TURNS"
+    LOOP = "LOOP"
+    MEMORY = "MEMORY"
+
+    @classmethod
+    def of(cls, number: int) -> Self:
+        """Return the cause with this number on the wire."""
+        return enum_of(cls, run_pb2.WindDownCause, "WIND_DOWN_CAUSE_", number)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """Bounds of one run, within the server's own; None leaves a bound to the server."""
+    """Bounds of one run, within the server's own; None leaves a bound to the server.
+
+    Attributes:
+        max_cost_micros: in millionths of the server's currency.
+        max_duration: seconds, or a timedelta, from acceptance to the end.
+        on_exhausted: what the run does when a budget is used up: it stops, failed; it finishes with
+            what it has; or it asks whether it may use more.
+    """
 
     max_calls: int | None = None
     max_turns: int | None = None
     max_tokens: int | None = None
+    max_cost_micros: int | None = None
+    max_duration: float | timedelta | None = None
+    on_exhausted: Literal["stop", "finish", "ask"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens read and written; `cached_tokens` are those of `prompt_tokens` that were not computed again."""
+    """Tokens read and written; `cached_tokens` are those of `prompt_tokens` that were not computed again.
+
+    `cost_micros` is in millionths of `currency` (ISO 4217), which is empty without a cost.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    cost_micros: int = 0
+    currency: str = ""
 
     @classmethod
     def of(cls, raw: run_pb2.Usage) -> Self:
@@ -111,6 +123,8 @@ class Usage:
             prompt_tokens=raw.prompt_tokens,
             completion_tokens=raw.completion_tokens,
             cached_tokens=raw.cached_tokens,
+            cost_micros=raw.cost_micros,
+            currency=raw.currency,
         )
 
     @property
@@ -128,82 +142,25 @@ class RunError:
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCallFailure:
-    """Why a call gave no result: the kind of failure, a more precise word, a sentence."""
+class WindDown:
+    """Why a run stopped starting work before it was done; `missing` are the calls it did without."""
 
-    code: str
-    reason: str
-    message: str
-
-    @classmethod
-    def of(cls, raw: run_pb2.ToolCallFailure) -> Self:
-        """Return the view of the message."""
-        return cls(raw.code, raw.reason, raw.message)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
-    """One call of one tool. Times are None until they are known."""
-
-    call_id: str
-    tool: str
-    version: str
-    state: ToolCallState
-    content_type: str
-    seal_time: datetime | None
-    start_time: datetime | None
-    end_time: datetime | None
-    attempts: int
-    depends_on: tuple[str, ...]
-    failure: ToolCallFailure | None
-    skipped_because: str
-    correlation_id: str = ""
-    raw: run_pb2.ToolCall = field(repr=False, compare=False)
+    cause: WindDownCause
+    because: str
+    missing: tuple[str, ...]
 
     @classmethod
-    def of(cls, raw: run_pb2.ToolCall, *, correlation_id: str = "") -> Self:
+    def of(cls, raw: run_pb2.WindDownStarted) -> Self:
         """Return the view of the message."""
-        return cls(
-            call_id=raw.call_id,
-            tool=raw.tool,
-            version=raw.version,
-            state=ToolCallState.of(raw.state),
-            content_type=raw.content_type,
-            seal_time=_time(raw, "seal_time"),
-            start_time=_time(raw, "start_time"),
-            end_time=_time(raw, "end_time"),
-            attempts=raw.attempts,
-            depends_on=tuple(raw.depends_on),
-            failure=ToolCallFailure.of(raw.failure) if raw.HasField("failure") else None,
-            skipped_because=raw.skipped_because,
-            correlation_id=correlation_id,
-            raw=raw,
-        )
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is a result."""
-        return self.state is ToolCallState.SUCCEEDED
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The arguments, parsed."""
-        return parse_arguments(self.raw.arguments_json)
-
-    @property
-    def result(self) -> Any:
-        """The result, parsed; None when there is none (or when it is JSON's null: see `ok`)."""
-        return parse_result(self.raw.result_json)
-
-    @property
-    def duration(self) -> timedelta | None:
-        """How long the tool worked, once it has ended."""
-        return _between(self.start_time, self.end_time)
+        return cls(WindDownCause.of(raw.cause), raw.because, tuple(raw.missing))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """One run. `answer` is empty unless it succeeded; `error` says why it did not."""
+    """One run. `answer` is empty unless it succeeded; `error` says why it did not.
+
+    `degraded` says that something stood in for a tool or a model that failed.
+    """
 
     run_id: str
     state: RunState
@@ -219,6 +176,10 @@ class RunResult:
     start_time: datetime | None
     end_time: datetime | None
     correlation_id: str
+    degraded: bool = False
+    wind_down: WindDown | None = None
+    predictions: tuple[Prediction, ...] = ()
+    questions: tuple[Clarification, ...] = ()
     raw: run_pb2.Run = field(repr=False, compare=False)
 
     @classmethod
@@ -235,10 +196,14 @@ class RunResult:
             usage=Usage.of(raw.usage),
             error=RunError(raw.error.reason, raw.error.message) if raw.HasField("error") else None,
             labels=dict(raw.spec.labels),
-            create_time=_time(raw, "create_time"),
-            start_time=_time(raw, "start_time"),
-            end_time=_time(raw, "end_time"),
+            create_time=time_in(raw, "create_time"),
+            start_time=time_in(raw, "start_time"),
+            end_time=time_in(raw, "end_time"),
             correlation_id=raw.correlation_id or correlation_id,
+            degraded=raw.degraded,
+            wind_down=WindDown.of(raw.wind_down) if raw.HasField("wind_down") else None,
+            predictions=tuple(Prediction.of(each) for each in raw.predictions),
+            questions=tuple(Clarification.of(each) for each in raw.questions),
             raw=raw,
         )
 
@@ -250,7 +215,7 @@ class RunResult:
     @property
     def duration(self) -> timedelta | None:
         """From acceptance to the end, once it has ended."""
-        return _between(self.create_time, self.end_time)
+        return between(self.create_time, self.end_time)
 
     def raise_for_state(self) -> Self:
         """Return the run itself if it succeeded, else raise `RunFailed`."""
@@ -270,33 +235,3 @@ class RunPage:
     def of(cls, raw: orchestrator_pb2.ListRunsResponse) -> Self:
         """Return the view of the message."""
         return cls(tuple(RunResult.of(run) for run in raw.runs), raw.next_page_token)
-
-
-def enum_of(cls: type[_E], wire: Any, prefix: str, number: int) -> _E:
-    """Return the member for a number on the wire; `UNSPECIFIED` for one that came after this client."""
-    name = wire.Name(number).removeprefix(prefix) if number in wire.values() else "UNSPECIFIED"
-    return cls(name)
-
-
-def when(stamp: Timestamp) -> datetime:
-    """Return a time in UTC."""
-    return stamp.ToDatetime(tzinfo=UTC)
-
-
-def parse_arguments(payload: bytes) -> dict[str, Any]:
-    """Return a call's arguments; no bytes mean none."""
-    parsed: dict[str, Any] = json.loads(payload) if payload else {}
-    return parsed
-
-
-def parse_result(payload: bytes) -> Any:
-    """Return a call's result; no bytes mean none."""
-    return json.loads(payload) if payload else None
-
-
-def _time(raw: run_pb2.Run | run_pb2.ToolCall, name: Any) -> datetime | None:
-    return when(getattr(raw, name)) if raw.HasField(name) else None
-
-
-def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
-    return None if start is None or end is None else end - start

@@ -15,11 +15,13 @@ from grpc_reflection.v1alpha import reflection
 
 import podium
 from podium.app.chain import build_breakers, build_chain, current_caller
+from podium.app.core_parts import build_services, core_figures
 from podium.app.drain import drain
 from podium.app.fleet import FleetChange, ModelFleet
 from podium.app.grpc_server import bind, server_options
+from podium.app.memory import watch_memory
 from podium.app.model_parts import ModelBuilder
-from podium.app.parts import build_tools, concurrency_limits, orchestrator_limits
+from podium.app.parts import build_tools, orchestrator_limits
 from podium.app.run_observer import RunReporter
 from podium.errors import FailedPrecondition, Unavailable
 from podium.ids import Ids
@@ -33,11 +35,11 @@ from podium.observability.loop_lag import LoopLag
 from podium.observability.metrics import EngineState, Metrics
 from podium.observability.ops_http import OpsHttp
 from podium.orchestration.chat import ChatModel
-from podium.orchestration.limits import CallGate
+from podium.orchestration.core import Services
 from podium.orchestration.orchestrator import Orchestrator
-from podium.orchestration.tool import ToolExecutor
 from podium.resilience.breakers import Breakers
 from podium.resilience.guarded import GuardedExecutor
+from podium.rpc.clarification_service import ClarificationServicer
 from podium.rpc.health_service import HealthServicer
 from podium.rpc.inference_service import InferenceServicer
 from podium.rpc.orchestrator_service import OrchestratorServicer
@@ -47,7 +49,8 @@ from podium.settings import Loaded, Settings
 from podium.store.memory import MemoryRunStore
 from podium.tools.execution import LocalToolExecutor
 from podium.tools.registry import ToolRegistry
-from podium.v1 import health_pb2, inference_pb2, orchestrator_pb2, tool_pb2
+from podium.v1 import clarification_pb2, health_pb2, inference_pb2, orchestrator_pb2, tool_pb2
+from podium.v1.clarification_pb2_grpc import add_ClarificationServiceServicer_to_server
 from podium.v1.health_pb2_grpc import add_HealthServiceServicer_to_server
 from podium.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from podium.v1.orchestrator_pb2_grpc import add_OrchestratorServiceServicer_to_server
@@ -61,6 +64,7 @@ _SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
     for module, name in (
         (orchestrator_pb2, "OrchestratorService"),
+        (clarification_pb2, "ClarificationService"),
         (inference_pb2, "InferenceService"),
         (tool_pb2, "ToolService"),
         (health_pb2, "HealthService"),
@@ -192,20 +196,24 @@ class Application:
         )
         executor = GuardedExecutor(local, breakers)
         await self._build_models(registry, breakers)
-        gate = CallGate(concurrency_limits(settings))
+        long_results = KeptResults(settings.tools.shown_result_chars)
+        services = await build_services(
+            settings, executor, long_results, stack, models_behind=self._fleet.models_behind
+        )
+        self._metrics.watch(core=partial(core_figures, services))
         orchestrator = await stack.enter_async_context(
             Orchestrator(
                 models=self.models,
                 tools=registry,
-                executor=executor,
+                services=services,
                 store=MemoryRunStore(max_runs=settings.run.retained),
                 new_run_id=ids.run_id,
-                gate=gate,
                 limits=orchestrator_limits(settings),
-                long_results=KeptResults(settings.tools.shown_result_chars),
+                references=self._fleet.writes_references,
                 observers=[RunReporter(self._metrics)],
             )
         )
+        await stack.enter_async_context(watch_memory(settings, services, orchestrator, self._metrics))
         self._draining = Drain()
         self._chain = build_chain(
             settings,
@@ -216,7 +224,7 @@ class Application:
             log=self._log_pipeline,
         )
         stack.callback(self._chain.close)
-        self._server = self._build_server(orchestrator, registry, executor, gate, ids)
+        self._server = self._build_server(orchestrator, registry, services, ids)
         self.addresses = bind(self._server, settings.server)
         await self._watch_health(stack)
         self._serve_ops(stack)
@@ -241,8 +249,7 @@ class Application:
         self,
         orchestrator: Orchestrator,
         registry: ToolRegistry,
-        executor: ToolExecutor,
-        gate: CallGate,
+        services: Services,
         ids: Ids,
     ) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -254,9 +261,12 @@ class Application:
         inference = InferenceServicer(
             self.models, caller, find_tool=registry.get, token_model=self._fleet.token_model, turns=self._metrics.models
         )
-        add_OrchestratorServiceServicer_to_server(OrchestratorServicer(orchestrator, caller), server)
+        currency = self.settings.budgets.currency
+        servicer = OrchestratorServicer(orchestrator, caller, currency=currency)
+        add_OrchestratorServiceServicer_to_server(servicer, server)
+        add_ClarificationServiceServicer_to_server(ClarificationServicer(orchestrator, caller), server)
         add_InferenceServiceServicer_to_server(inference, server)
-        add_ToolServiceServicer_to_server(ToolServicer(registry, executor, gate, caller, ids.run_id), server)
+        add_ToolServiceServicer_to_server(ToolServicer(registry, services, caller, ids.run_id), server)
         add_HealthServiceServicer_to_server(HealthServicer(self._checks), server)
         add_HealthServicer_to_server(StandardHealthServicer(self._board), server)
         if self.settings.server.reflection:

@@ -94,7 +94,10 @@ def current_caller() -> Caller:
         raise RuntimeError("a servicer ran outside the interceptor chain")
     principal = call.principal
     submitter = Submitter(
-        owner=f"{principal.tenant}/{principal.name}", tenant=principal.tenant, correlation_id=call.correlation_id
+        owner=f"{principal.tenant}/{principal.name}",
+        tenant=principal.tenant,
+        correlation_id=call.correlation_id,
+        admin="admin" in principal.scopes,
     )
     left = None if call.deadline is None else call.deadline - call.task.get_loop().time()
     return Caller(submitter, left)

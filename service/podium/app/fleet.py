@@ -22,6 +22,7 @@ from podium.settings import ModelTable, RouteTable, Settings
 __all__ = ["FleetChange", "ModelFleet"]
 
 _log = get_logger("podium.models")
+_CAPABLE_KINDS = frozenset({"openai", "anthropic", "trtllm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class ModelFleet:
         self._held: dict[str, _Held] = {}
         self._retiring: set[asyncio.Task[None]] = set()
         self._exchange = asyncio.Lock()
+        self._referencing: frozenset[str] = frozenset()
+        self._routes: Mapping[str, Sequence[str]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,6 +80,17 @@ class ModelFleet:
         """Return what takes token ids for the model of a name; None when it is no engine, or there is none."""
         held = self._held.get(name)
         return None if held is None else held.built.tokens
+
+    def models_behind(self, name: str) -> Sequence[str]:
+        """Return the names of the models that may answer for a model or route."""
+        return self._routes.get(name, (name,))
+
+    def writes_references(self, name: str) -> bool:
+        """Return whether the model, or every model of the route, can be told to write dependent calls at once.
+
+        Small models that are planned for are not told, and scripts are not read by anybody.
+        """
+        return name in self._referencing
 
     def _may_name(self, tenant: str, name: str) -> bool:
         held = self._held.get(name)
@@ -105,6 +119,8 @@ class ModelFleet:
                 await asyncio.gather(*(each.built.stack.aclose() for each in made.values()))
                 raise FailedPrecondition(str(error)) from error
             self._held = after
+            self._referencing = _referencing(settings)
+            self._routes = {name: table.models for name, table in settings.routes.items()}
             self._retire(retired, before, settings.shutdown.seconds)
             return FleetChange(
                 added=tuple(name for name in made if name not in before),
@@ -138,6 +154,14 @@ class ModelFleet:
                 _log.warning("a removed model is closed with turns going on", model=retired.model.name)
         finally:
             await built.stack.aclose()
+
+
+def _referencing(settings: Settings) -> frozenset[str]:
+    if not settings.run.references:
+        return frozenset()
+    models = {name for name, table in settings.models.items() if table.kind in _CAPABLE_KINDS}
+    routes = {name for name, table in settings.routes.items() if models.issuperset(table.models)}
+    return frozenset(models | routes)
 
 
 def _source(name: str, settings: Settings) -> tuple[Any, ...]:

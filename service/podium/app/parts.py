@@ -1,4 +1,4 @@
-"""Builds the tools and the limits of the application from its settings."""
+"""Builds the tools of the application, and the bounds of runs, from its settings."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from podium.errors import FailedPrecondition
-from podium.orchestration.limits import ConcurrencyLimits
 from podium.orchestration.orchestrator import OrchestratorLimits
-from podium.orchestration.runner import RunnerLimits
 from podium.packs.core import CorePackConfig, core_pack
 from podium.settings import Settings
 from podium.tools.registry import ToolRegistrationError, ToolRegistry, load_registry
 
-__all__ = ["build_tools", "concurrency_limits", "orchestrator_limits"]
+__all__ = ["build_tools", "orchestrator_limits"]
 
 
 async def build_tools(settings: Settings, stack: AsyncExitStack) -> ToolRegistry:
@@ -43,17 +41,10 @@ async def build_tools(settings: Settings, stack: AsyncExitStack) -> ToolRegistry
         raise FailedPrecondition(str(error)) from error
 
 
-def concurrency_limits(settings: Settings) -> ConcurrencyLimits:
-    """Return how many tool calls may work at once, as set."""
-    run = settings.run
-    return ConcurrencyLimits(per_process=run.parallel_process, per_run=run.parallel, per_type=run.parallel_type)
-
-
 def orchestrator_limits(settings: Settings) -> OrchestratorLimits:
     """Return the bounds of runs as set."""
     run = settings.run
     return OrchestratorLimits(
-        runner=RunnerLimits(max_calls=run.max_calls, max_turns=run.max_turns, max_tokens=run.max_tokens),
         max_active_runs=run.max_active,
         run_seconds=settings.deadlines.run_seconds,
         max_input_chars=run.max_input_chars,

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from podium.observability.logging import get_logger
 from podium.observability.metrics import Metrics, ToolOutcome
 from podium.orchestration.events import (
+    BudgetExhausted,
     CallFailed,
     CallFinished,
+    CallRetried,
     CallSkipped,
     CallStarted,
     CallSucceeded,
     LoggedEvent,
+    PredictionSettled,
     RunEnded,
     RunStarted,
     RunState,
     TurnEnded,
     TurnStarted,
+    WindDownStarted,
 )
 from podium.orchestration.tool import ToolFailureCode
 from podium.orchestration.view import RunView
@@ -62,8 +66,18 @@ class RunReporter:
                 progress.turns, progress.turn_start_ns, progress.turn_open = progress.turns + 1, event.time_ns, True
             case TurnEnded():
                 self._turn_ended(view.model, kind, progress, event.time_ns)
-            case CallStarted():
+            case CallStarted(attempt=1):
                 self._metrics.tools.started()
+            case CallRetried():
+                self._metrics.tools.retried(view.calls[kind.call_id].sealed.tool)
+            case PredictionSettled():
+                self._metrics.predictions.settled(
+                    hit=bool(kind.call_id), spent=kind.spent_seconds, saved=kind.saved_seconds
+                )
+            case BudgetExhausted():
+                self._metrics.runs.budget_exhausted(kind.scope, kind.dimension)
+            case WindDownStarted():
+                self._metrics.runs.wound_down(kind.cause.value.lower())
             case CallFinished():
                 self._call_finished(view, kind)
             case RunEnded():
@@ -83,8 +97,11 @@ class RunReporter:
 
     def _call_finished(self, view: RunView, finished: CallFinished) -> None:
         call = view.calls[finished.call_id]
+        if isinstance(finished.outcome, CallSucceeded):
+            self._metrics.tools.answered(call.sealed.tool, finished.outcome.source.value.lower())
         if not call.start_ns:
-            self._metrics.tools.refused(call.sealed.tool)
+            if not isinstance(finished.outcome, CallSucceeded):
+                self._metrics.tools.refused(call.sealed.tool)
             return
         match finished.outcome:
             case CallSucceeded():

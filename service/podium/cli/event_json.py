@@ -2,7 +2,8 @@
 
 Proto field names. Numbers, booleans and enums are always there, `answer` and `text` too; other
 empty fields are left out. 64-bit integers are numbers, times are RFC 3339 in UTC with microseconds,
-and fields called `..._json` appear without that ending, as the JSON that they hold.
+durations are seconds, and fields called `..._json` appear without that ending, as the JSON that they
+hold.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -71,13 +73,19 @@ def _is_map(field: Any) -> bool:
 
 def _value(field: Any, value: Any) -> Any:
     if field.type == FieldDescriptor.TYPE_MESSAGE:
-        return _time(value) if isinstance(value, Timestamp) else message_object(value)
+        return _plain(value)
     if field.type == FieldDescriptor.TYPE_ENUM:
         known = field.enum_type.values_by_number.get(value)
         return known.name if known else value
     if field.type == FieldDescriptor.TYPE_BYTES:
         return value.decode(errors="replace")
     return value
+
+
+def _plain(value: Message) -> Any:
+    if isinstance(value, Timestamp):
+        return _time(value)
+    return value.ToNanoseconds() / 1e9 if isinstance(value, Duration) else message_object(value)
 
 
 def _time(stamp: Timestamp) -> str:

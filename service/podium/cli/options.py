@@ -10,7 +10,18 @@ import typer
 
 from podium.cli.failures import CommandFailed, Exit
 
-__all__ = ["Address", "ApiKeyEnv", "ConfigFile", "DataDir", "TlsRoots", "UseTls", "api_key_from"]
+__all__ = [
+    "Address",
+    "ApiKeyEnv",
+    "AsJson",
+    "AsJsonLines",
+    "ConfigFile",
+    "DataDir",
+    "RunId",
+    "TlsRoots",
+    "UseTls",
+    "api_key_from",
+]
 
 Address = Annotated[
     str | None,
@@ -32,6 +43,10 @@ ConfigFile = Annotated[
     typer.Option("--config", "-c", metavar="FILE", help="Configuration file.", show_default="podium.toml, if there"),
 ]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", metavar="DIR", help="Where keys and state are kept.")]
+
+RunId = Annotated[str, typer.Argument(help="The run, such as run_01m7...", metavar="RUN_ID")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object a line, one line an event.")]
 
 
 def api_key_from(variable: str | None) -> str | None:

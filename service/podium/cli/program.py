@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from podium.cli import chat, config, doctor, engine, health, keys, models, run, serve, tools, version
+from podium.cli import (
+    chat,
+    config,
+    doctor,
+    engine,
+    explain,
+    health,
+    keys,
+    models,
+    questions,
+    run,
+    serve,
+    tools,
+    version,
+    watch,
+)
 from podium.cli.failures import show_traceback
 
 __all__ = ["app"]
@@ -19,6 +34,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(run.run)
+app.command()(watch.watch)
+app.command()(explain.explain)
+app.command()(questions.questions)
+app.command()(questions.answer)
 app.command()(chat.chat)
 app.command()(serve.serve)
 app.command()(health.health)

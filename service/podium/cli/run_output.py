@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from podium.cli.event_json import event_line
 from podium.cli.terminal import clean, output_console
 from podium.cli.timeline import Row, RowState, Timeline
-from podium.cli.waterfall import draw, duration, short_arguments, short_result, summary
+from podium.cli.waterfall import draw, duration, how_to_answer, short_arguments, short_result, summary
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -82,7 +84,10 @@ class JsonLines:
 
 
 class PlainLines:
-    """A line for each call's start and end, then the answer and a summary; no control codes."""
+    """A line for each call's start, retry and end, and for each question; then the answer and a summary.
+
+    No control codes.
+    """
 
     def __init__(self) -> None:
         self.timeline = Timeline()
@@ -95,26 +100,42 @@ class PlainLines:
 
     def event(self, event: RunEvent) -> None:
         """Write what the event changed, if a reader cares."""
-        before = {row.call_id: row.state for row in self.timeline.calls}
+        before = {row.call_id: (row.state, row.note) for row in self.timeline.calls}
+        asked, noted = len(self.timeline.questions), len(self.timeline.notes)
         self.timeline.apply(event)
-        ended = self.timeline.finished is not None
-        for row in self.timeline.calls:
-            if not ended and row.state is not before.get(row.call_id) and row.state is not RowState.WAITING:
-                self._write(self._line(row))
-        if ended:
+        if self.timeline.finished is not None:
             answer = clean(self.timeline.text)
             self._write(f"\n{answer}\n" if answer else "")
             self._write(summary(self.timeline).plain)
+            return
+        for row in self.timeline.calls:
+            state, note = before.get(row.call_id, (RowState.WAITING, ""))
+            if row.state is not state:
+                self._write(self._line(row))
+            elif row.note and row.note != note:
+                self._write(f"{self._now}  retry   {self._called(row)}  ({clean(row.note)})")
+        for question in list(self.timeline.questions.values())[asked:]:
+            self._write(f"{self._now}  asks    {clean(question.prompt)}  ({how_to_answer(question)})")
+        for note in self.timeline.notes[noted:]:
+            self._write(f"{self._now}  note    {clean(note)}")
 
     def _line(self, row: Row) -> str:
-        head = f"{self.timeline.latest:8.3f} s  {row.state:8}{clean(row.name)} {short_arguments(row.arguments)}"
+        head = f"{self._now}  {row.state:8}{self._called(row)}"
         match row.state:
-            case RowState.RUNNING:
-                return head
             case RowState.OK:
                 return f"{head}  ({duration((row.end or 0) - row.start)})  {short_result(row.result)}"
-            case _:
+            case RowState.FAILED | RowState.SKIPPED:
                 return f"{head}  ({clean(row.note)})"
+            case _:
+                return head
+
+    @property
+    def _now(self) -> str:
+        return f"{self.timeline.latest:8.3f} s"
+
+    @staticmethod
+    def _called(row: Row) -> str:
+        return f"{clean(row.name)} {short_arguments(row.arguments)}"
 
     @staticmethod
     def _write(line: str) -> None:
@@ -152,6 +173,18 @@ class LivePicture:
             self._console.print(
                 draw(self.timeline, self.timeline.latest, width=self._console.width, ascii_only=self._ascii)
             )
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let others write to the terminal for the block; events are taken in meanwhile."""
+        if self._live is None:
+            yield
+            return
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
 
     def event(self, event: RunEvent) -> None:
         """Take the event in; the next frame shows it."""

@@ -1,4 +1,4 @@
-"""One `podium run`: finds or starts a server, streams the run, and lets signals cancel it."""
+"""One `podium run` or `podium watch`: finds or starts a server, streams the run, and lets signals end that."""
 
 # ruff: noqa: PLC0415  commands import what they need when they run
 
@@ -7,20 +7,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
 
 from podium.cli.connection import Server
+from podium.cli.explain import show_explanation
 from podium.cli.failures import CommandFailed, Exit
 from podium.cli.local_server import local_server
-from podium.cli.run_output import RunOutput
+from podium.cli.run_output import JsonLines, LivePicture, RunOutput
 
 if TYPE_CHECKING:
-    from podium_client import AsyncPodium, AsyncRunStream
+    from podium_client import AsyncPodium, AsyncRunStream, AsyncRunWatch, RunEvent
 
-__all__ = ["RunRequest", "run_request"]
+__all__ = ["RunRequest", "run_request", "watch_run"]
 
 # How long a run may take to end by itself once we have asked for that.
 _CANCEL_SECONDS = 3.0
@@ -35,6 +39,13 @@ class RunRequest:
     tools: tuple[str, ...] = ()
     deadline: float | None = None
     correlation_id: str | None = None
+    plan_only: bool = False
+    detach: bool = False
+    bypass_cache: bool = False
+    may_ask: bool = False
+    speculation: Literal["off", "safe"] | None = None
+    max_cost_micros: int | None = None
+    explain: bool = False
 
 
 @dataclass(slots=True)
@@ -55,14 +66,28 @@ class _Interrupt:
 
 async def run_request(request: RunRequest, server: Server, output: RunOutput, *, may_start: bool) -> int:
     """Run it and return the exit code. `may_start` lets us start a server when none answers."""
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("run_request needs a task of its own")
-    interrupt = _Interrupt(task)
-    with _signals(interrupt):
+    with _interruptible() as interrupt:
         try:
-            async with _reachable(server, may_start) as reachable:
-                return await _stream(request, reachable, output, interrupt)
+            async with _reachable(server, may_start) as reachable, reachable.connect() as podium:
+                return await _run(podium, request, output, interrupt)
+        except asyncio.CancelledError:
+            if not interrupt.received:
+                raise
+            return 128 + interrupt.received
+
+
+async def watch_run(run_id: str, after_seq: int, deadline: float, server: Server, output: RunOutput) -> int:
+    """Show a run that was started elsewhere and return the exit code; leaving does not touch the run."""
+    with _interruptible() as interrupt:
+        try:
+            async with (
+                server.connect() as podium,
+                podium.watch(run_id, after_seq=after_seq, deadline=deadline) as events,
+            ):
+                with output:
+                    async for event in events:
+                        output.event(event)
+                return _code(events)
         except asyncio.CancelledError:
             if not interrupt.received:
                 raise
@@ -78,30 +103,85 @@ async def _reachable(server: Server, may_start: bool) -> AsyncIterator[Server]:
         yield replace(server, address=address, api_key=None, tls=False, tls_roots=None)
 
 
-async def _stream(request: RunRequest, server: Server, output: RunOutput, interrupt: _Interrupt) -> int:
-    async with server.connect() as podium:
-        stream = podium.stream(
-            request.input,
-            model=request.model,
-            tools=request.tools,
-            deadline=request.deadline,
-            correlation_id=request.correlation_id,
-        )
-        async with stream as events:
-            interrupt.streaming = True
-            canceller = asyncio.create_task(_cancel_when_asked(podium, events, interrupt))
-            try:
-                with output:
-                    async for event in events:
-                        output.event(event)
-            finally:
-                canceller.cancel()
-                await asyncio.gather(canceller, return_exceptions=True)
+async def _run(podium: AsyncPodium, request: RunRequest, output: RunOutput, interrupt: _Interrupt) -> int:
+    import podium_client
+
+    # A detached run outlives this call, and so the call's deadline: its own limit holds it instead.
+    duration = request.deadline if request.detach else None
+    stream = podium.stream(
+        request.input,
+        model=request.model,
+        tools=request.tools,
+        limits=podium_client.RunLimits(max_cost_micros=request.max_cost_micros, max_duration=duration),
+        plan_only=request.plan_only,
+        detach=request.detach,
+        bypass_cache=request.bypass_cache,
+        may_ask=request.may_ask,
+        speculation=request.speculation,
+        deadline=request.deadline,
+        correlation_id=request.correlation_id,
+    )
+    async with stream as events:
+        if request.detach:
+            return _show_started(await anext(events, None), output)
+        await _show(podium, events, output, interrupt, asks=request.may_ask)
     if interrupt.received:
         return 128 + interrupt.received
+    code = _code(stream)
+    if request.explain:
+        typer.echo()
+        show_explanation(await podium.explain_run(stream.run_id))
+    return code
+
+
+async def _show(
+    podium: AsyncPodium, events: AsyncRunStream, output: RunOutput, interrupt: _Interrupt, *, asks: bool
+) -> None:
+    interrupt.streaming = True
+    async with _beside(_cancel_when_asked(podium, events, interrupt)):
+        with output:
+            if not (asks and isinstance(output, LivePicture) and sys.stdin.isatty()):
+                async for event in events:
+                    output.event(event)
+                return
+            from podium.cli.asking import Asker
+
+            asker = Asker(podium, output)
+            async with _beside(asker.run()):
+                async for event in events:
+                    output.event(event)
+                    asker.event(event)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something else for as long as the block lasts."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _show_started(event: RunEvent | None, output: RunOutput) -> int:
+    if event is None:
+        raise _broken_off()
+    if isinstance(output, JsonLines):
+        output.event(event)
+    else:
+        typer.echo(event.run_id)
+    return Exit.OK
+
+
+def _code(stream: AsyncRunStream | AsyncRunWatch) -> int:
     if stream.finished is None:
-        raise CommandFailed("the stream ended before the run did", todo="look at the server's log")
+        raise _broken_off()
     return Exit.OK if stream.finished.state == "SUCCEEDED" else Exit.FAILED
+
+
+def _broken_off() -> CommandFailed:
+    return CommandFailed("the stream ended before the run did", todo="look at the server's log")
 
 
 async def _cancel_when_asked(podium: AsyncPodium, events: AsyncRunStream, interrupt: _Interrupt) -> None:
@@ -118,7 +198,11 @@ async def _cancel_when_asked(podium: AsyncPodium, events: AsyncRunStream, interr
 
 
 @contextlib.contextmanager
-def _signals(interrupt: _Interrupt) -> Iterator[None]:
+def _interruptible() -> Iterator[_Interrupt]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a run needs a task of its own")
+    interrupt = _Interrupt(task)
     loop = asyncio.get_running_loop()
     handled: list[signal.Signals] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -128,7 +212,7 @@ def _signals(interrupt: _Interrupt) -> Iterator[None]:
             continue  # not this system's, or not the main thread: Ctrl-C raises KeyboardInterrupt then
         handled.append(number)
     try:
-        yield
+        yield interrupt
     finally:
         for number in handled:
             loop.remove_signal_handler(number)

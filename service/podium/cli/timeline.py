@@ -12,16 +12,24 @@ from enum import StrEnum
 from typing import Any
 
 from podium_client import (
+    BudgetExhausted,
+    CallPredicted,
     ModelTurnFinished,
     ModelTurnStarted,
+    PredictionSettled,
+    QuestionAsked,
+    QuestionSettled,
+    ResultSource,
     RunEvent,
     RunFinished,
     RunStarted,
     TextDelta,
     ToolCallFinished,
+    ToolCallRetried,
     ToolCallSealed,
     ToolCallStarted,
     TurnFinishReason,
+    WindDownStarted,
 )
 
 __all__ = ["Row", "RowState", "Timeline"]
@@ -39,7 +47,10 @@ class RowState(StrEnum):
 
 @dataclass(slots=True)
 class Row:
-    """One bar: a model turn (then `call_id` is empty) or a tool call. `note` says why there is no result."""
+    """One bar: a model turn (then `call_id` is empty), a tool call, or a call that was predicted and not asked for.
+
+    `note` says why there is no result, or none yet.
+    """
 
     name: str
     call_id: str = ""
@@ -49,6 +60,8 @@ class Row:
     end: float | None = None
     result: Any = None
     note: str = ""
+    source: ResultSource = ResultSource.UNSPECIFIED
+    predicted: bool = False
 
     @property
     def is_call(self) -> bool:
@@ -61,7 +74,10 @@ class Row:
 
 
 class Timeline:
-    """Folds events; `apply` each in order and read the attributes."""
+    """Folds events; `apply` each in order and read the attributes.
+
+    `questions` are those that wait for an answer; `notes` tell what changed the run's course.
+    """
 
     def __init__(self) -> None:
         self.run_id = ""
@@ -69,10 +85,13 @@ class Timeline:
         self.rows: list[Row] = []
         self.text = ""
         self.finished: RunFinished | None = None
+        self.questions: dict[str, QuestionAsked] = {}
+        self.notes: list[str] = []
         self.latest = 0.0
         self._first: datetime | None = None
         self._calls: dict[str, Row] = {}
         self._turns: dict[int, Row] = {}
+        self._predictions: dict[str, Row] = {}
         self._text_turn = -1
 
     @property
@@ -102,27 +121,71 @@ class Timeline:
                 self.rows.append(self._turns[turn])
             case TextDelta():
                 self._add_text(event)
-            case ToolCallSealed():
-                row = self.call(event.call_id)
-                row.name, row.arguments = event.tool, event.arguments
-            case ToolCallStarted(call_id=call_id):
-                row = self.call(call_id)
-                row.state, row.start = RowState.RUNNING, self.latest
-            case ToolCallFinished():
-                self._end_call(event)
+            case ToolCallSealed() | ToolCallStarted() | ToolCallRetried() | ToolCallFinished():
+                self._change_call(event)
             case ModelTurnFinished():
                 self._end_turn(event)
             case RunFinished():
                 self._end(event)
+            case _:
+                self._note(event)
+
+    def _change_call(self, event: ToolCallSealed | ToolCallStarted | ToolCallRetried | ToolCallFinished) -> None:
+        row = self.call(event.call_id)
+        match event:
+            case ToolCallSealed():
+                row.name, row.arguments = event.tool, event.arguments
+            case ToolCallStarted():
+                row.start = row.start if row.state is RowState.RUNNING else self.latest
+                row.state, row.note = RowState.RUNNING, ""
+                row.arguments = row.arguments if event.arguments is None else event.arguments
+            case ToolCallRetried():
+                delay = event.delay.total_seconds()
+                row.note = f"{event.failure.reason}: {event.failure.message}; again in {delay:.3g} s"
+            case ToolCallFinished():
+                self._end_call(row, event)
+
+    def _note(self, event: RunEvent) -> None:
+        match event:
+            case CallPredicted():
+                row = Row(event.tool, "", event.arguments, RowState.RUNNING, self.latest, predicted=True)
+                self._predictions[event.prediction_id] = row
+                self.rows.append(row)
+            case PredictionSettled():
+                self._settle(event)
+            case QuestionAsked():
+                self.questions[event.question_id] = event
+            case QuestionSettled():
+                self.questions.pop(event.question_id, None)
+            case BudgetExhausted():
+                self.notes.append(
+                    f"the {event.dimension} of the {event.scope} are used up: {event.used:,} of {event.limit:,}"
+                )
+            case WindDownStarted():
+                without = f" without {', '.join(event.missing)}" if event.missing else ""
+                self.notes.append(f"{event.because}; answers{without}")
+
+    def _settle(self, event: PredictionSettled) -> None:
+        row = self._predictions.pop(event.prediction_id, None)
+        if row is None:
+            return
+        if not event.call_id:
+            row.state, row.end, row.note = RowState.SKIPPED, self.latest, event.because
+            return
+        # From here on the call's own row stands for it, with the head start that it had.
+        self.rows.remove(row)
+        call = self.call(event.call_id)
+        call.start = row.start
+        if call.state is RowState.WAITING:
+            call.state = RowState.RUNNING
 
     def _add_text(self, delta: TextDelta) -> None:
         if delta.turn != self._text_turn:
             self._text_turn, self.text = delta.turn, ""
         self.text = self.text[: delta.offset] + delta.text
 
-    def _end_call(self, event: ToolCallFinished) -> None:
-        row = self.call(event.call_id)
-        row.end = self.latest
+    def _end_call(self, row: Row, event: ToolCallFinished) -> None:
+        row.end, row.note, row.source = self.latest, "", event.source
         if event.ok:
             row.state, row.result = RowState.OK, event.result
         elif event.failure is not None:
@@ -140,6 +203,7 @@ class Timeline:
     def _end(self, event: RunFinished) -> None:
         self.finished = event
         self.text = event.answer
+        self.questions.clear()
         for row in self.rows:
             if row.end is None:
                 row.end = self.latest

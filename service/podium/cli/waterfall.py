@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,9 @@ from rich.text import Text
 
 from podium.cli.terminal import clean
 from podium.cli.timeline import Row, RowState, Timeline
-from podium_client import RunState
+from podium_client import QuestionAsked, ResultSource, RunState, Usage
 
-__all__ = ["Bar", "draw", "duration", "short_arguments", "short_result", "summary"]
+__all__ = ["Bar", "cost", "draw", "duration", "how_to_answer", "short_arguments", "short_result", "summary"]
 
 _STYLES = {
     RowState.WAITING: "dim",
@@ -34,7 +33,14 @@ _MARKS = {
     RowState.FAILED: ("✗", "x"),
     RowState.SKIPPED: ("»", "-"),
 }
+_SOURCES = {
+    ResultSource.CACHE: "from the cache",
+    ResultSource.JOINED: "shared",
+    ResultSource.PREDICTED: "predicted",
+    ResultSource.FALLBACK: "stand-in",
+}
 _END_STYLES = {RunState.SUCCEEDED: "bold green", RunState.CANCELLED: "bold yellow"}
+_WAITING = Style(dim=True)
 # Below these widths the time line, then the arguments, make room for the rest.
 _ROOM_FOR_BARS = 44
 _ROOM_FOR_ARGUMENTS = 72
@@ -42,12 +48,16 @@ _ROOM_FOR_ARGUMENTS = 72
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar from `start` to `end` on a line `whole` long, half a cell exact, at least half a cell long."""
+    """A bar from `start` to `end` on a line `whole` long, half a cell exact, at least half a cell long.
+
+    From `lead` on, when it is given, dots show that something waited for `start`.
+    """
 
     start: float
     end: float
     whole: float
     style: str
+    lead: float | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it over the width that there is."""
@@ -56,13 +66,15 @@ class Bar:
         begin = min(int(self.start * scale), halves - 1)
         end = min(max(round(self.end * scale), begin + 1), halves)
         style = console.get_style(self.style)
+        waited = begin // 2 if self.lead is None else min(int(self.lead * scale), begin) // 2
+        yield Segment(" " * waited)
+        yield Segment(("." if options.ascii_only else "┄") * (begin // 2 - waited), _WAITING)
         if options.ascii_only:
             cells = max((end + 1) // 2 - begin // 2, 1)
-            yield Segment(" " * (begin // 2))
             yield Segment("=" * cells, style)
             yield Segment(" " * (options.max_width - begin // 2 - cells))
             return
-        yield from _line(begin, end, options.max_width, style)
+        yield Segment(_line(begin, end, options.max_width), style)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Any:
         """Take all the width that is left."""
@@ -71,12 +83,13 @@ class Bar:
         return Measurement(4, options.max_width)
 
 
-def _line(begin: int, end: int, width: int, style: Style) -> Iterable[Segment]:
-    drawn = [" "] * width
-    for cell in range(begin // 2, min((end + 1) // 2, width)):
+def _line(begin: int, end: int, width: int) -> str:
+    """Return the cells from that of `begin` on; both are counted in halves of cells."""
+    drawn = [" "] * (width - begin // 2)
+    for at, cell in enumerate(range(begin // 2, min((end + 1) // 2, width))):
         left, right = begin <= cell * 2 < end, begin <= cell * 2 + 1 < end
-        drawn[cell] = "━" if left and right else "╸" if left else "╺"
-    yield Segment("".join(drawn), style)
+        drawn[at] = "━" if left and right else "╸" if left else "╺"
+    return "".join(drawn)
 
 
 def draw(timeline: Timeline, now: float, *, width: int, height: int = 0, ascii_only: bool = False) -> RenderableType:
@@ -93,6 +106,9 @@ def draw(timeline: Timeline, now: float, *, width: int, height: int = 0, ascii_o
         if row.note:
             style = "red" if row.state is RowState.FAILED else "yellow"
             parts.append(Text.assemble(f"  {clean(row.name)}: ", (clean(row.note), style)))
+    parts += [Text(f"  {clean(note)}", "yellow") for note in timeline.notes]
+    for question in timeline.questions.values():
+        parts.append(Text.assemble("\n", (clean(question.prompt), "bold"), f"\n  {how_to_answer(question)}"))
     text = clean(timeline.text)
     if text:
         shown = Text(text)
@@ -124,8 +140,13 @@ def _rows(timeline: Timeline, now: float, width: int, ascii_only: bool) -> Table
     return table
 
 
+def how_to_answer(question: QuestionAsked) -> str:
+    """Return the command that answers a question."""
+    return clean(f"podium answer {question.run_id} {question.question_id} VALUE")
+
+
 def _has_bar(row: Row) -> bool:
-    return row.state not in (RowState.WAITING, RowState.SKIPPED)
+    return row.predicted or row.state not in (RowState.WAITING, RowState.SKIPPED)
 
 
 def _mark(row: Row, ascii_only: bool) -> str:
@@ -135,9 +156,13 @@ def _mark(row: Row, ascii_only: bool) -> str:
 
 
 def _title(row: Row, with_arguments: bool) -> Text:
-    if not row.is_call:
+    if not row.is_call and not row.predicted:
         return Text(f"model {clean(row.name)}", "dim")
-    title = Text(clean(row.name), "bold")
+    title = Text(clean(row.name), "dim" if row.predicted else "bold")
+    if row.predicted:
+        title.append(" (predicted)" if row.end is None else " (not asked for)", "dim")
+    elif row.source in _SOURCES:
+        title.append(f" ({_SOURCES[row.source]})", "not bold magenta")
     if with_arguments and row.arguments:
         title.append(" " + short_arguments(row.arguments), "not bold dim")
     return title
@@ -170,17 +195,26 @@ def summary(timeline: Timeline) -> Text:
     if end is None:
         return Text("the run has not ended")
     text = Text()
-    text.append(end.state.lower() + (", partly" if end.partial else ""), _END_STYLES.get(end.state, "bold red"))
+    how = end.state.lower() + (", partly" if end.partial else "") + (", degraded" if end.degraded else "")
+    text.append(how, _END_STYLES.get(end.state, "bold red"))
     calls = len(timeline.calls)
     text.append(f" in {duration(timeline.latest)}")
     facts = [f"{calls} {'call' if calls == 1 else 'calls'}"]
     if end.usage.total_tokens:
         facts.append(f"{end.usage.prompt_tokens} + {end.usage.completion_tokens} tokens")
+    if end.usage.cost_micros:
+        facts.append(cost(end.usage))
     facts.append(clean(timeline.run_id))
     text.append(": " + ", ".join(facts), "dim")
     if end.error is not None and (end.error.message or end.error.reason):
         text.append("\n" + clean(f"{end.error.message} ({end.error.reason})"), "red")
     return text
+
+
+def cost(usage: Usage) -> str:
+    """Return what something cost, exactly."""
+    amount = f"{usage.cost_micros / 1e6:.6f}".rstrip("0").rstrip(".")
+    return clean(f"{amount} {usage.currency}".rstrip())
 
 
 def duration(seconds: float) -> str:

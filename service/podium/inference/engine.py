@@ -78,6 +78,7 @@ class EngineRequest:
         cache_salt: cached prefixes are shared only between requests with the same one.
         priority: 0 to 1, for engines that queue by it; a hint.
         retain_seconds: how long the prompt's cache is worth keeping; a hint.
+        seconds_left: how long anybody waits for the whole output; None without limit.
     """
 
     request_id: str
@@ -91,6 +92,7 @@ class EngineRequest:
     cache_salt: str = ""
     priority: float | None = None
     retain_seconds: float | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

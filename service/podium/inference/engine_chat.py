@@ -240,6 +240,7 @@ class EngineChatModel:
             cache_salt=_salt(request.tenant),
             priority=request.priority,
             retain_seconds=request.retain_seconds,
+            seconds_left=request.seconds_left,
         )
 
     async def _abort(self, request_id: str) -> None:

@@ -194,7 +194,7 @@ class TrtllmEngine:
             hints = await self._hints_for(request)
             message = generate_request(request, generation.wire_id, hints)
             assembler = OutputAssembler(request)
-            generation.call = self._stub.Generate(message, timeout=self._request_timeout)
+            generation.call = self._stub.Generate(message, timeout=self._seconds_for(request))
             limit = self._first_token_timeout
             while True:
                 response = await self._read(generation, limit)
@@ -266,6 +266,10 @@ class TrtllmEngine:
         generation = self._in_flight.get(request_id)
         if generation is not None:
             await self._send_abort(generation.wire_id)
+
+    def _seconds_for(self, request: EngineRequest) -> float:
+        left = request.seconds_left
+        return self._request_timeout if left is None else min(self._request_timeout, max(left, 0.0))
 
     async def _hints_for(self, request: EngineRequest) -> frozenset[str]:
         """Return which hints the server reads; asks it when nobody has probed it yet."""

@@ -46,6 +46,7 @@ from podium.orchestration.chat import (
     Usage,
     UserMessage,
 )
+from podium.packed_json import packed
 
 __all__ = ["Script", "ScriptFile", "ScriptedModel", "ScriptedTurn", "load_script_file"]
 
@@ -140,7 +141,7 @@ class ScriptedModel:
             await _until(start + event.at_ms / 1000)
             if event.call is not None:
                 calls += 1
-                yield ToolCallSealed(event.call, orjson.dumps(_fill(event.arguments, results)))
+                yield ToolCallSealed(event.call, packed(_fill(event.arguments, results)))
             elif event.text is not None:
                 text = _fill_text(event.text, results)
                 words += len(text.split())

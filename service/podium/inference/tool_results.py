@@ -19,6 +19,7 @@ from podium.orchestration.tool import (
     ToolResult,
     ToolSpec,
 )
+from podium.packed_json import packed
 
 __all__ = ["FETCH_RESULT", "CutResult", "KeptResults", "Piece", "ToolResultStore", "cut", "fetch_result"]
 
@@ -211,7 +212,7 @@ async def fetch_result(store: ToolResultStore, invocation: ToolInvocation) -> To
         )
         raise ToolFailure(ToolFailureCode.INVALID_ARGUMENTS, message)
     value = {"text": piece.text, "offset": piece.offset, "total": piece.total, "next_offset": piece.next_offset}
-    return ToolResult(result_json=orjson.dumps(value))
+    return ToolResult(result_json=packed(value))
 
 
 def _arguments(raw: bytes) -> tuple[str, int, int]:

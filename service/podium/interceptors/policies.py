@@ -44,15 +44,23 @@ def default_policies(
         open_reflection: whether reflection needs none.
     """
     run, read = MethodClass.RUN, MethodClass.READ
-    orchestrator, inference, tool = (
-        f"/podium.v1.{service}Service/" for service in ("Orchestrator", "Inference", "Tool")
+    orchestrator, clarification, inference, tool = (
+        f"/podium.v1.{service}Service/" for service in ("Orchestrator", "Clarification", "Inference", "Tool")
     )
     policies = {
         orchestrator + "Execute": MethodPolicy("run", run, run_seconds, ("model:*",)),
         orchestrator + "ExecuteStream": MethodPolicy("run", run, run_seconds, ("model:*",)),
+        # Follows a run for as long as the caller's deadline allows.
+        orchestrator + "WatchRun": MethodPolicy("read", read, None, ("store",)),
         orchestrator + "GetRun": MethodPolicy("read", read, _READ_SECONDS, ("store",)),
         orchestrator + "ListRuns": MethodPolicy("read", read, _READ_SECONDS, ("store",)),
         orchestrator + "CancelRun": MethodPolicy("run", read, _READ_SECONDS),
+        orchestrator + "ExplainRun": MethodPolicy("read", read, _READ_SECONDS, ("store",)),
+        orchestrator + "SimulateRun": MethodPolicy("read", read, _READ_SECONDS, ("store",)),
+        clarification + "ListClarifications": MethodPolicy("read", read, _READ_SECONDS),
+        clarification + "GetClarification": MethodPolicy("read", read, _READ_SECONDS, ("store",)),
+        clarification + "AnswerClarification": MethodPolicy("run", read, _READ_SECONDS),
+        clarification + "SkipClarification": MethodPolicy("run", read, _READ_SECONDS),
         inference + "Generate": MethodPolicy("infer", run, model_seconds, ("model:*",)),
         inference + "CountTokens": MethodPolicy("infer", read, _READ_SECONDS),
         inference + "ListModels": MethodPolicy("read", read, _READ_SECONDS),

@@ -7,7 +7,7 @@ with `podium_`, units are seconds, bytes and tokens. Series that must show zero 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Self
@@ -19,6 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from podium.observability._labels import OTHER, LabelCap
+from podium.observability.core_metrics import CoreCollector, CoreFigures, PredictionMetrics
 from podium.observability.logging import LogPipeline
 from podium.observability.loop_lag import LoopLag
 
@@ -88,6 +89,15 @@ class RunMetrics:
         self._seconds = Histogram(
             "podium_run_duration_seconds", "Time from a run's start to its end.", buckets=RUN_SECONDS, registry=registry
         )
+        self._exhausted = Counter(
+            "podium_budget_exhausted", "Budgets that runs met the end of.", ["scope", "dimension"], registry=registry
+        )
+        self._wound_down = Counter(
+            "podium_runs_wound_down",
+            "Runs that had to answer from what they had, by cause.",
+            ["cause"],
+            registry=registry,
+        )
         self._turns = Histogram("podium_run_turns", "Model turns of a run.", buckets=TURNS, registry=registry)
 
     def started(self) -> None:
@@ -101,6 +111,14 @@ class RunMetrics:
         self._seconds.observe(seconds)
         self._turns.observe(turns)
 
+    def budget_exhausted(self, scope: str, dimension: str) -> None:
+        """Count a budget that a run met the end of; never with whose it is."""
+        self._exhausted.labels(scope, dimension).inc()
+
+    def wound_down(self, cause: str) -> None:
+        """Count a run that had to answer from what it had."""
+        self._wound_down.labels(cause).inc()
+
 
 class ToolMetrics:
     """Tool calls, by tool and outcome."""
@@ -110,6 +128,15 @@ class ToolMetrics:
         self._in_flight = Gauge("podium_tools_in_flight", "Tool calls going on now.", registry=registry)
         self._total = Counter(
             "podium_tool_calls", "Tool calls that ended, by tool and outcome.", ["tool", "outcome"], registry=registry
+        )
+        self._results = Counter(
+            "podium_tool_results",
+            "Results of tool calls, by where they came from.",
+            ["tool", "source"],
+            registry=registry,
+        )
+        self._retries = Counter(
+            "podium_tool_retries", "Attempts that failed and were followed by another.", ["tool"], registry=registry
         )
         self._seconds = Histogram(
             "podium_tool_call_duration_seconds",
@@ -136,6 +163,14 @@ class ToolMetrics:
         self._in_flight.dec()
         self._total.labels(label, outcome).inc()
         self._seconds.labels(label).observe(seconds)
+
+    def answered(self, tool: str, source: str) -> None:
+        """Count a result by where it came from: tool, cache, joined, predicted, fallback."""
+        self._results.labels(self._cap(tool), source).inc()
+
+    def retried(self, tool: str) -> None:
+        """Count an attempt that failed and is followed by another."""
+        self._retries.labels(self._cap(tool)).inc()
 
     def refused(self, tool: str) -> None:
         """Count a call that never started."""
@@ -291,6 +326,8 @@ class Metrics:
     models: ModelMetrics
     breakers: BreakerMetrics
     engines: EngineMetrics
+    predictions: PredictionMetrics
+    memory_level: Gauge
 
     @classmethod
     def create(cls, *, version: str, environment: str = "", max_label_values: int = 100) -> Self:
@@ -303,10 +340,22 @@ class Metrics:
             models=ModelMetrics(registry, limit=max_label_values),
             breakers=BreakerMetrics(registry, limit=max_label_values),
             engines=EngineMetrics(registry, limit=max_label_values),
+            predictions=PredictionMetrics(registry),
+            memory_level=Gauge(
+                "podium_memory_level", "How short memory is: 0 normal, 1 high, 2 critical.", registry=registry
+            ),
         )
 
-    def watch(self, *, lag: LoopLag | None = None, log: LogPipeline | None = None) -> None:
+    def watch(
+        self,
+        *,
+        lag: LoopLag | None = None,
+        log: LogPipeline | None = None,
+        core: Callable[[], CoreFigures] | None = None,
+    ) -> None:
         """Add the figures of things that are made elsewhere."""
+        if core is not None:
+            self.registry.register(CoreCollector(core))
         if lag is not None:
             self.registry.register(LoopCollector(lag))
         if log is not None:

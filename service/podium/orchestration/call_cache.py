@@ -30,7 +30,7 @@ from podium.orchestration.cache_memory import INLINE_BYTES, CacheKey, Entry, Mem
 from podium.orchestration.events import ResultSource
 from podium.orchestration.tool import ToolFailure, ToolFailureCode, ToolResult, ToolSpec
 
-__all__ = ["CacheKey", "CacheStats", "CallCache", "SecondTier", "Served", "cache_key", "canonical"]
+__all__ = ["CacheKey", "CacheStats", "CallCache", "OwnFailure", "SecondTier", "Served", "cache_key", "canonical"]
 
 _MOST_WRITES: Final = 100
 _CLOSE_SECONDS: Final = 1.0
@@ -75,6 +75,17 @@ class Served:
     result: ToolResult
     source: ResultSource
     age_seconds: float = 0.0
+
+
+class OwnFailure(Exception):
+    """What `produce` raises when it failed for its own caller only: `error` says how.
+
+    Whoever waits for the same call makes it anew, as when it was cancelled.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class SecondTier(Protocol):
@@ -202,8 +213,8 @@ class CallCache:
         """Return the result of a call: kept, of an equal call that is going on, or of `produce`.
 
         Never two `produce` of one key at once. `produce` runs in the caller's task; its result is kept for
-        `ttl` seconds (0: not at all). Whatever shortens only this caller's time must cancel `run`, not fail
-        in `produce`: others may be waiting for the same call, and a cancelled one is taken over.
+        `ttl` seconds (0: not at all). What is the matter with this caller only must cancel `run`, or fail with
+        `OwnFailure`: others may be waiting for the same call, and then one of them takes over.
 
         Raises:
             ToolFailure: the call failed, this one or the one that was waited for.
@@ -267,6 +278,9 @@ class CallCache:
                 result = await produce()
                 self._keep(key, flight, result, ttl, self._clock() - started)
                 served = Served(result, ResultSource.TOOL)
+        except OwnFailure as own:
+            self._hand_over(key, flight)
+            raise own.error from None
         except Exception as error:
             if isinstance(error, ToolFailure) and error.code is ToolFailureCode.CANCELLED:
                 self._hand_over(key, flight)
@@ -315,10 +329,12 @@ class CallCache:
             self._stats.dropped_writes += 1
             return
         self._writing += 1
-        self._group.create_task(self._write(self._tier, key, result if long else packed, ttl, self._wall(), cost))
+        self._group.create_task(
+            self._write(self._tier, key, result if long else packed, ttl=ttl, made=self._wall(), cost=cost)
+        )
 
     async def _write(
-        self, tier: SecondTier, key: CacheKey, kept: ToolResult | Packed, ttl: float, made: float, cost: float
+        self, tier: SecondTier, key: CacheKey, kept: ToolResult | Packed, *, ttl: float, made: float, cost: float
     ) -> None:
         try:
             if isinstance(kept, ToolResult):

@@ -121,6 +121,7 @@ class ChatRequest:
         priority: 0 (background) to 1 (somebody waits), for engines that queue by it; None for usual.
         retain_seconds: how long the prompt's cached prefix is worth keeping after this turn, because
             another turn will follow it: the expected wait for the tools; None when unknown.
+        seconds_left: how long anybody waits for the turn; None without limit.
     """
 
     messages: Sequence[Message]
@@ -137,6 +138,7 @@ class ChatRequest:
     tenant: str = ""
     priority: float | None = None
     retain_seconds: float | None = None
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ class RunFeed:
         self._chunks: list[str] = []
         self._turn = 0
         self._ended = False
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None  # while somebody waits
 
     @property
     def turn_text(self) -> str:
@@ -47,14 +47,20 @@ class RunFeed:
         self._ended = True
         self._signal()
 
-    async def follow(self) -> AsyncGenerator[LoggedEvent, None]:
-        """Yield every event from the first, and text as it comes, until the run ends.
+    async def follow(self, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
+        """Yield every event beyond `after_seq`, and text as it comes, until the run ends.
 
         All text of a turn is yielded before its `TurnEnded`, in at least one piece when there is any.
         """
         cursor, shown = 0, _Shown()
+        while cursor < min(after_seq, len(self._events)):
+            kind = self._events[cursor].kind
+            if isinstance(kind, TurnStarted):
+                shown = _Shown(kind.turn)
+            elif isinstance(kind, TurnEnded):
+                shown = _Shown()
+            cursor += 1
         while True:
-            changed = self._changed
             while cursor < len(self._events):
                 event = self._events[cursor]
                 if isinstance(event.kind, TurnStarted):
@@ -74,16 +80,19 @@ class RunFeed:
             elif self._ended:
                 return
             else:
-                await changed.wait()
+                # Nothing was awaited since the last look, so nothing can have been missed.
+                self._changed = self._changed or asyncio.Event()
+                await self._changed.wait()
 
     def _text_event(self, cursor: int, turn: int, offset: int, text: str) -> LoggedEvent:
         last = self._events[cursor - 1]
         return LoggedEvent(self.run_id, last.seq, last.time_ns, TextWritten(turn, offset, text))
 
     def _signal(self) -> None:
-        # A fresh event for those who come later: nobody has to clear what others still wait for.
-        self._changed.set()
-        self._changed = asyncio.Event()
+        # Who comes later waits for an event of their own: nobody has to clear what others wait for.
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 class _Shown:

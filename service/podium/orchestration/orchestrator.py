@@ -14,33 +14,49 @@ from typing import Self
 
 from podium.errors import (
     DeadlineExceeded,
+    FailedPrecondition,
     FieldViolation,
     Internal,
     InvalidRequest,
+    PermissionDenied,
     PodiumError,
     ResourceExhausted,
 )
-from podium.orchestration.chat import ModelCatalog, Usage
-from podium.orchestration.events import LoggedEvent, RunEnded, RunFailure, RunSpec, RunStarted, RunState
+from podium.orchestration.budget import Amount
+from podium.orchestration.chat import ChatModel, ModelCatalog, Usage
+from podium.orchestration.core import RunScope, Services
+from podium.orchestration.events import (
+    LoggedEvent,
+    QuestionKind,
+    RunEnded,
+    RunFailure,
+    RunSpec,
+    RunStarted,
+    RunState,
+)
+from podium.orchestration.explain import explain
+from podium.orchestration.explanation import RunExplanation
 from podium.orchestration.journal import RunHeader, RunPage, RunStore
-from podium.orchestration.limits import CallGate
-from podium.orchestration.long_results import LongResults
+from podium.orchestration.plan import plan_from_log
+from podium.orchestration.questions import Questions
 from podium.orchestration.run_log import RunLog, RunObserver
-from podium.orchestration.runner import Runner, RunnerLimits
-from podium.orchestration.tool import ToolCatalog, ToolExecutor, ToolSpec
-from podium.orchestration.tool_times import ToolTimes
-from podium.orchestration.view import RunView
+from podium.orchestration.runner import Runner
+from podium.orchestration.simulate import Simulation, SlotLimits, simulate
+from podium.orchestration.spending import top_up
+from podium.orchestration.time_plan import TimePlan
+from podium.orchestration.tool import ToolCatalog, ToolSpec
+from podium.orchestration.view import QuestionView, RunView
 
 __all__ = ["Orchestrator", "OrchestratorLimits", "RunObserver", "Submitter"]
 
 _log = logging.getLogger(__name__)
+_GRACE_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestratorLimits:
     """The server's bounds. `max_active_runs` beyond which submissions are refused; `run_seconds` of one run."""
 
-    runner: RunnerLimits = field(default_factory=RunnerLimits)
     max_active_runs: int = 2000
     run_seconds: float = 60.0
     max_input_chars: int = 32768
@@ -48,17 +64,21 @@ class OrchestratorLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """Who asks: `owner` may see the run afterwards; the rest is passed on to tools and logs."""
+    """Who asks: `owner` may see the run afterwards, an `admin` may raise anybody's budget; the rest is
+    passed on to tools and logs.
+    """
 
     owner: str
     tenant: str = ""
     correlation_id: str = ""
+    admin: bool = False
 
 
 @dataclass(slots=True)
 class _ActiveRun:
     header: RunHeader
     log: RunLog
+    scope: RunScope
     task: asyncio.Task[None] | None = None
     started: bool = False
     readers: int = 0
@@ -67,33 +87,44 @@ class _ActiveRun:
 
 
 class Orchestrator:
-    """Runs requests. An async context manager: leaving it cancels what still runs and waits for it."""
+    """Runs requests. An async context manager: leaving it cancels what still runs and waits for it.
+
+    Args:
+        models, tools: what there is.
+        services: what all runs share.
+        store: keeps the runs.
+        new_run_id: makes ids.
+        limits: the server's bounds.
+        references: says of a model's name whether it can be told to write calls that use each other's results.
+        observers: told of every event.
+        clock: monotonic seconds, on the event loop's own scale.
+        clock_ns: nanoseconds since the epoch.
+    """
 
     def __init__(
         self,
         *,
         models: ModelCatalog,
         tools: ToolCatalog,
-        executor: ToolExecutor,
+        services: Services,
         store: RunStore,
         new_run_id: Callable[[], str],
-        gate: CallGate,
         limits: OrchestratorLimits | None = None,
-        long_results: LongResults | None = None,
+        references: Callable[[str], bool] = lambda _model: False,
         observers: Collection[RunObserver] = (),
+        clock: Callable[[], float] = time.monotonic,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._models = models
         self._tools = tools
-        self._executor = executor
+        self._services = services
         self._store = store
         self._new_run_id = new_run_id
         self._limits = limits or OrchestratorLimits()
-        self._times = ToolTimes()
-        self._long_results = long_results
+        self._references = references
         self._observers = tuple(observers)
-        self._clock_ns = clock_ns
-        self._gate = gate
+        self._clock, self._clock_ns = clock, clock_ns
+        self._shed_because = ""
         self._active: dict[str, _ActiveRun] = {}
         self._group = asyncio.TaskGroup()
 
@@ -106,7 +137,8 @@ class Orchestrator:
     ) -> None:
         for active in list(self._active.values()):
             self._cancel(active, "the server is shutting down")
-        await self._group.__aexit__(exc_type, exc, traceback)
+        # What ended the block is not the group's: it would come out wrapped.
+        await self._group.__aexit__(None, None, None)
 
     @property
     def active_runs(self) -> int:
@@ -150,6 +182,116 @@ class Orchestrator:
         finally:
             self._detach(active)
 
+    async def watch(self, run_id: str, by: Submitter, *, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
+        """Yield what is logged of a run beyond `after_seq`, then what follows, until it ends.
+
+        Closing the iterator changes nothing about the run.
+
+        Raises:
+            NotFound: there is no such run, or it is somebody else's.
+        """
+        await self._store.view(run_id, by.owner)
+        active = self._active.get(run_id)
+        if active is None:
+            for event in await self._store.events(run_id, after_seq):
+                yield event
+            return
+        async with aclosing(active.log.feed.follow(after_seq)) as events:
+            async for event in events:
+                yield event
+
+    async def explain(self, run_id: str, by: Submitter) -> RunExplanation:
+        """Say where a run's time and money went; raises NotFound."""
+        view = await self._store.view(run_id, by.owner)
+        services = self._services
+        return explain(
+            await self._store.events(run_id),
+            tools=self._tools.get,
+            durations=services.tool_times.usual,
+            answer_seconds=services.turn_times.p90(view.model),
+        )
+
+    async def simulate(
+        self,
+        run_id: str,
+        by: Submitter,
+        *,
+        deadline_seconds: float | None = None,
+        durations: Mapping[str, float] | None = None,
+        parallel: int | None = None,
+    ) -> Simulation:
+        """Work out what a run that ran, or was only planned, would take; no model or tool is called.
+
+        Args:
+            run_id: the run.
+            by: who asks.
+            deadline_seconds: judged against; None for none.
+            durations: what if: seconds by tool.
+            parallel: calls of the run at once; None for the server's limit.
+
+        Raises:
+            NotFound: there is no such run, or it is somebody else's.
+            InvalidRequest: it cannot be played.
+        """
+        view = await self._store.view(run_id, by.owner)
+        services, slots = self._services, self._services.governor.limits
+        times = services.tool_times
+        plan = plan_from_log(
+            await self._store.events(run_id),
+            tools=self._tools.get,
+            answer_seconds=services.turn_times.p90(view.model),
+        )
+        return simulate(
+            plan,
+            durations=durations,
+            usual=times.usual,
+            limits=SlotLimits(per_run=parallel or slots.per_run, per_type=slots.per_type, tools=slots.tools),
+            deadline_seconds=deadline_seconds,
+            budget=view.spec.limits,
+        )
+
+    def questions(self, by: Submitter) -> list[tuple[str, QuestionView]]:
+        """Return the open questions of the caller's runs, each with its run's id."""
+        return [
+            (run_id, question)
+            for run_id, active in self._active.items()
+            if active.header.owner == by.owner
+            for question in active.log.open_questions
+        ]
+
+    async def answer(self, run_id: str, question_id: str, answer_json: bytes, by: Submitter) -> None:
+        """Answer a question of a run.
+
+        Raises:
+            InvalidRequest: it is no possible answer; names the field.
+            NotFound: there is no such run or question.
+            FailedPrecondition: the question needs no answer any more.
+            PermissionDenied: the question is about a budget that the caller may not raise.
+        """
+        scope = await self._asking(run_id, by)
+        asked, subject, value = scope.questions.check(question_id, answer_json)
+        if asked.kind is QuestionKind.BUDGET:
+            if subject != "run" and not by.admin:
+                raise PermissionDenied(f"the budget of a {subject} can be raised by an administrator only")
+            top_up(scope, by.owner, subject, value)
+        scope.questions.answer(question_id, value)
+
+    async def skip(self, run_id: str, question_id: str, by: Submitter) -> None:
+        """Leave a question without an answer; raises like `answer`."""
+        scope = await self._asking(run_id, by)
+        scope.questions.skip(question_id)
+
+    def shed(self, because: str) -> None:
+        """Refuse new runs for a reason, until called with ""."""
+        self._shed_because = because
+
+    async def _asking(self, run_id: str, by: Submitter) -> RunScope:
+        await self._store.view(run_id, by.owner)
+        active = self._active.get(run_id)
+        if active is None:
+            raise FailedPrecondition("the run has ended; its questions need no answer any more")
+        return active.scope
+
     async def get(self, run_id: str, by: Submitter) -> RunView:
         """Return a run as it stands, or raise NotFound."""
         return await self._store.view(run_id, by.owner)
@@ -175,6 +317,22 @@ class Orchestrator:
             raise InvalidRequest(f"spec.input {problem}", violations=[FieldViolation("spec.input", problem)])
         model = self._models.for_tenant(by.tenant).get(spec.model)
         tools = self._choose_tools(spec)
+        self._admit()
+        wanted = RunHeader(run_id=self._new_run_id(), owner=by.owner, spec=spec, create_ns=self._clock_ns())
+        header = await self._store.create(wanted)
+        if header is not wanted:
+            return header, self._active.get(header.run_id)
+        asked = [limit for limit in (seconds, spec.limits.max_seconds) if limit is not None]
+        active = self._prepare(header, model, by, min([*asked, self._limits.run_seconds]))
+        runner = Runner(active.scope, model, tools, references=self._references(model.name))
+        started = RunStarted(spec, model.name, by.correlation_id)
+        self._active[header.run_id] = active
+        active.task = self._group.create_task(self._drive(active, runner, started), name=header.run_id)
+        return header, active
+
+    def _admit(self) -> None:
+        if self._shed_because:
+            raise ResourceExhausted(self._shed_because, reason="OVERLOADED", quota="memory", retry_after=5.0)
         if len(self._active) >= self._limits.max_active_runs:
             raise ResourceExhausted(
                 f"{len(self._active)} runs are in progress, which is this server's limit; try again shortly",
@@ -182,36 +340,34 @@ class Orchestrator:
                 quota="max_active_runs",
                 retry_after=1.0,
             )
-        wanted = RunHeader(run_id=self._new_run_id(), owner=by.owner, spec=spec, create_ns=self._clock_ns())
-        header = await self._store.create(wanted)
-        if header is not wanted:
-            return header, self._active.get(header.run_id)
-        active = _ActiveRun(header, RunLog(header, self._store, self._observers, self._clock_ns))
-        runner = Runner(
+
+    def _prepare(self, header: RunHeader, model: ChatModel, by: Submitter, seconds: float) -> _ActiveRun:
+        """Gather what the parts of a new run share."""
+        services, spec = self._services, header.spec
+        log = RunLog(header, self._store, self._observers, self._clock_ns)
+        clock, now = self._clock, self._clock()
+        policy = services.policy
+        budget = Amount(cost_micros=_tighter(spec.limits.max_cost_micros, policy.max_cost_micros))
+        scope = RunScope(
             run_id=header.run_id,
-            spec=spec,
             tenant=by.tenant,
             correlation_id=by.correlation_id,
-            model=model,
-            tools=tools,
-            executor=self._executor,
-            gate=self._gate.for_run(),
-            log=active.log,
-            limits=self._limits.runner,
-            times=self._times,
-            long_results=self._long_results,
+            spec=spec,
+            services=services,
+            log=log,
+            share=services.governor.for_run(header.run_id, by.tenant),
+            budget=services.budgets.for_run(owner=by.owner, tenant=by.tenant, limit=budget),
+            questions=Questions(log, clock, self._clock_ns),
+            time=TimePlan(now, now + seconds, model.name, services.turn_times),
+            clock=clock,
         )
-        limit = min(seconds, self._limits.run_seconds) if seconds is not None else self._limits.run_seconds
-        started = RunStarted(spec, model.name, by.correlation_id)
-        self._active[header.run_id] = active
-        active.task = self._group.create_task(self._drive(active, runner, started, limit), name=header.run_id)
-        return header, active
+        return _ActiveRun(header, log, scope)
 
-    async def _drive(self, active: _ActiveRun, runner: Runner, started: RunStarted, seconds: float) -> None:
+    async def _drive(self, active: _ActiveRun, runner: Runner, started: RunStarted) -> None:
         """Own one run from start to end. Never raises: whatever happens becomes the run's last event."""
         active.started = True
         try:
-            ended = await self._run(active, runner, started, seconds)
+            ended = await self._run(active, runner, started)
             await active.log.append(ended)
         except Exception:  # noqa: BLE001  the outermost boundary of a run's task
             _log.exception("run could not be recorded", extra={"run_id": active.header.run_id})
@@ -221,19 +377,19 @@ class Orchestrator:
             del self._active[active.header.run_id]
             active.done.set()
 
-    async def _run(self, active: _ActiveRun, runner: Runner, started: RunStarted, seconds: float) -> RunEnded:
-        time_limit = asyncio.timeout(seconds)
+    async def _run(self, active: _ActiveRun, runner: Runner, started: RunStarted) -> RunEnded:
+        scope = active.scope
         try:
-            async with time_limit:
-                await active.log.append(started)
-                if active.cancelled_because:
-                    raise asyncio.CancelledError
+            await active.log.append(started)
+            if active.cancelled_because:
+                raise asyncio.CancelledError
+            # The runner keeps to its time by itself; this is for what hangs beyond that.
+            async with asyncio.timeout_at(scope.time.deadline + _GRACE_SECONDS):
                 answer = await runner.run()
-            return RunEnded(RunState.SUCCEEDED, answer.text, answer.partial, answer.usage)
+            return RunEnded(RunState.SUCCEEDED, answer.text, answer.partial, answer.usage, degraded=scope.degraded)
         except TimeoutError:
-            if not time_limit.expired():
-                raise
-            late = DeadlineExceeded(f"the run did not end within {seconds:.3g} s; allow more time, or ask for less")
+            whole = scope.time.deadline - scope.time.start
+            late = DeadlineExceeded(f"the run did not end within {whole:.3g} s; allow more time, or ask for less")
             return _failed(late, runner.usage)
         except PodiumError as error:
             return _failed(error, runner.usage)
@@ -260,7 +416,7 @@ class Orchestrator:
 
     def _detach(self, active: _ActiveRun) -> None:
         active.readers -= 1
-        if active.readers == 0 and not active.done.is_set():
+        if active.readers == 0 and not active.done.is_set() and not active.header.spec.detach:
             self._cancel(active, "the caller left")
 
     def _cancel(self, active: _ActiveRun, because: str) -> None:
@@ -275,3 +431,8 @@ class Orchestrator:
 
 def _failed(error: PodiumError, usage: Usage) -> RunEnded:
     return RunEnded(RunState.FAILED, "", False, usage, RunFailure(error.reason, error.message))
+
+
+def _tighter(asked: int | None, allowed: int) -> int:
+    """Return the lower of two limits, of which 0 and None are none."""
+    return min((limit for limit in (asked, allowed) if limit), default=0)

@@ -8,7 +8,7 @@ from typing import Protocol
 from podium.orchestration.events import EventKind, LoggedEvent
 from podium.orchestration.feed import RunFeed
 from podium.orchestration.journal import RunHeader, RunStore
-from podium.orchestration.view import RunView
+from podium.orchestration.view import QuestionView, RunView
 
 __all__ = ["RunLog", "RunObserver"]
 
@@ -33,6 +33,11 @@ class RunLog:
         self._view = RunView(header.run_id, header.spec, header.create_ns)
         self._observers = observers
         self._clock_ns = clock_ns
+
+    @property
+    def open_questions(self) -> list[QuestionView]:
+        """The run's questions that nobody has settled."""
+        return [question for question in self._view.questions.values() if question.settled is None]
 
     async def append(self, kind: EventKind) -> None:
         """Log one event."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from podium.errors import CircuitOpen, FailedPrecondition, PodiumError, Unavailable
+from podium.errors import DeadlineExceeded, FailedPrecondition, PodiumError
+from podium.orchestration.ask_user import ASK_USER, AskUser
+from podium.orchestration.call_run import RunStopped
 from podium.orchestration.chat import (
     AssistantMessage,
     CallRequest,
     ChatModel,
     ChatRequest,
     Message,
-    TextDelta,
+    SystemMessage,
     ToolCallSealed,
     ToolMessage,
     TurnFinished,
@@ -22,42 +25,31 @@ from podium.orchestration.chat import (
     Usage,
     UserMessage,
 )
+from podium.orchestration.core import RunScope
 from podium.orchestration.events import (
     CallFailed,
-    CallFinished,
-    CallOutcome,
-    CallSealed,
     CallSkipped,
-    CallStarted,
     CallSucceeded,
-    RunSpec,
+    ResultSource,
     TurnEnded,
     TurnStarted,
+    WindDownCause,
+    WindDownStarted,
 )
-from podium.orchestration.limits import RunGate
-from podium.orchestration.long_results import LongResults
-from podium.orchestration.run_log import RunLog
-from podium.orchestration.tool import (
-    ToolExecutor,
-    ToolFailure,
-    ToolFailureCode,
-    ToolInvocation,
-    ToolResult,
-    ToolSpec,
+from podium.orchestration.model_turn import ModelTurn, stream_turn
+from podium.orchestration.plain_answer import plain_answer
+from podium.orchestration.scheduler import CallScheduler, Node, TurnCalls
+from podium.orchestration.spending import Spending
+from podium.orchestration.tool import ToolFailureCode, ToolSpec
+
+__all__ = ["Answer", "Runner"]
+
+_PLANNING = (
+    "Calls of one turn run in parallel, each as soon as it is written. Write calls that need each other's results in "
+    'the same turn too: wherever a value is a result that is not there yet, write {"$from": "c0", "path": "/key/0"}, '
+    "c0 being the first call of this turn, c1 the second, and path a JSON Pointer into its result (leave it out for "
+    'the whole). {"$each": {"from": "c0", "path": "/items"}} in place of a value makes the call for each item.'
 )
-from podium.orchestration.tool_times import ToolTimes
-
-__all__ = ["Answer", "Runner", "RunnerLimits"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerLimits:
-    """The server's bounds of one run. `model_retries` are additional attempts of a turn that said nothing yet."""
-
-    max_calls: int = 200
-    max_turns: int = 16
-    max_tokens: int = 32768
-    model_retries: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,60 +61,42 @@ class Answer:
     usage: Usage
 
 
-@dataclass(slots=True)
-class _Turn:
-    """What a turn has given so far."""
-
-    index: int
-    text: list[str]
-    calls: list[CallRequest]
-    results: dict[str, ToolMessage]
-    finished: TurnFinished | None = None
-
-    @property
-    def silent(self) -> bool:
-        """Whether nothing was shown to anybody, so that the turn may be tried again."""
-        return not self.text and not self.calls
-
-
 class Runner:
-    """Drives one run. Use once."""
+    """Drives one run. Use once.
+
+    Args:
+        run: what its parts share.
+        model: the model.
+        tools: what the model may use, by name.
+        references: whether the model can write calls that use each other's results in one turn.
+    """
 
     def __init__(
-        self,
-        *,
-        run_id: str,
-        spec: RunSpec,
-        tenant: str,
-        correlation_id: str,
-        model: ChatModel,
-        tools: Mapping[str, ToolSpec],
-        executor: ToolExecutor,
-        gate: RunGate,
-        log: RunLog,
-        limits: RunnerLimits,
-        times: ToolTimes,
-        long_results: LongResults | None = None,
+        self, run: RunScope, model: ChatModel, tools: Mapping[str, ToolSpec], *, references: bool = False
     ) -> None:
-        self._run_id = run_id
-        self._spec = spec
-        self._tenant = tenant
-        self._correlation_id = correlation_id
+        self._run = run
         self._model = model
         self._tools = tools
-        self._executor = executor
-        self._gate = gate
-        self._log = log
-        self._times = times
-        self._long_results = long_results
+        self._references = references
+        policy, limits = run.services.policy, run.spec.limits
+        self._max_calls = _tighter(limits.max_calls, policy.max_calls)
+        self._max_turns = _tighter(limits.max_turns, policy.max_turns)
+        self._max_tokens = _tighter(limits.max_tokens, policy.max_tokens)
+        self._long = run.services.long_results
         self._reader: ToolSpec | None = None  # reads on in results that were cut; offered once there are any
-        self._max_calls = _tighter(spec.limits.max_calls, limits.max_calls)
-        self._max_turns = _tighter(spec.limits.max_turns, limits.max_turns)
-        self._max_tokens = _tighter(spec.limits.max_tokens, limits.max_tokens)
-        self._model_retries = limits.model_retries
-        self._calls_made = 0
+        self._ask = AskUser(run) if run.spec.may_ask else None
+        self._spending = Spending(run, model)
+        self._repeats: Counter[tuple[str, bytes, bytes]] = Counter()
         self._partial = False
-        self.usage = Usage()
+        self._usage = Usage()
+
+    @property
+    def usage(self) -> Usage:
+        """What the run has used so far, its tools included."""
+        turns = self._usage
+        return Usage(
+            turns.prompt_tokens, turns.completion_tokens, turns.cached_tokens, self._run.budget.spent.cost_micros
+        )
 
     async def run(self) -> Answer:
         """Take turns until the model answers.
@@ -130,31 +104,75 @@ class Runner:
         Raises:
             PodiumError: the run cannot be finished; the log holds everything up to there.
         """
-        messages: list[Message] = [UserMessage(self._spec.input)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                built_in = {} if self._ask is None else {ASK_USER.name: self._ask.answer}
+                scheduler = CallScheduler(
+                    self._run,
+                    group,
+                    self._tools,
+                    find=self._find,
+                    allow=self._spending.allow,
+                    built_in=built_in,
+                )
+                try:
+                    answer = await self._take_turns(scheduler)
+                except BaseException:
+                    await scheduler.close("the run was cancelled")
+                    raise
+                await scheduler.close("the run ended")
+        except BaseExceptionGroup as group_error:
+            raise _first_error(group_error) from None
+        if answer.text and not answer.partial:
+            self._learn(scheduler)
+        return answer
+
+    def close(self) -> None:
+        """Let go of what was kept for the run."""
+        self._run.share.close()
+        self._run.budget.close()
+        if self._long is not None:
+            self._long.forget(self._run.tenant, self._run.run_id)
+
+    async def _take_turns(self, scheduler: CallScheduler) -> Answer:
+        messages: list[Message] = [UserMessage(self._run.spec.input)]
+        if self._references and self._tools:
+            messages.insert(0, SystemMessage(_PLANNING))
+        scheduler.begin()
         for index in range(self._max_turns):
             # The last turn is offered no tools, so that it has to answer from what there is.
             last = index == self._max_turns - 1 and index > 0
-            turn = await self._take_turn(index, messages, () if last else self._offered())
-            if not turn.calls:
-                cut = turn.finished is not None and turn.finished.reason is TurnFinishReason.LENGTH
-                return Answer("".join(turn.text), self._partial or cut or last, self.usage)
-            messages.append(AssistantMessage("".join(turn.text), tuple(turn.calls)))
-            messages.extend(turn.results[call.call_id] for call in turn.calls)
+            if last and not self._run.winding_down:
+                await self._wind_down(WindDownCause.TURNS, f"the run's limit of {self._max_turns} turns is near")
+            began = self._run.clock()
+            turn = await self._take_turn(index, messages, () if self._run.winding_down else self._offered(), scheduler)
+            if turn is None:
+                return await self._answer_in_time(scheduler, [])
+            if self._run.spec.plan_only:
+                return Answer("".join(turn.text), False, self.usage)
+            if turn.finished is None:  # the time was up while it wrote
+                return await self._answer_in_time(scheduler, turn.text)
+            if not turn.requests:
+                if self._run.winding_down and not turn.text:  # told to answer, it said nothing
+                    return await self._answer_in_time(scheduler, [])
+                self._run.services.turn_times.note(self._model.name, self._run.clock() - began)
+                cut = turn.finished.reason is TurnFinishReason.LENGTH
+                return Answer("".join(turn.text), self._partial or cut or self._run.winding_down, self.usage)
+            await self._wait_for_calls(turn, scheduler)
+            messages.append(AssistantMessage("".join(turn.text), tuple(turn.requests)))
+            messages.extend(self._told(node) for node in turn.calls.nodes)
+            await self._look_for_circles(turn)
         raise FailedPrecondition(
             f"the run gave no answer within {self._max_turns} turns; allow more turns, or ask for less",
             reason="LIMIT_REACHED",
         )
 
-    def close(self) -> None:
-        """Let go of what was kept for the run."""
-        if self._long_results is not None:
-            self._long_results.forget(self._tenant, self._run_id)
-
-    def _offered(self) -> tuple[ToolSpec, ...]:
-        return (*self._tools.values(), *(() if self._reader is None else (self._reader,)))
-
-    async def _take_turn(self, index: int, messages: Sequence[Message], tools: Sequence[ToolSpec]) -> _Turn:
-        remaining = self._max_tokens - self.usage.completion_tokens
+    async def _take_turn(
+        self, index: int, messages: list[Message], tools: tuple[ToolSpec, ...], scheduler: CallScheduler
+    ) -> ModelTurn | None:
+        """Take one turn; None when there was no time, or no allowance, for it."""
+        run = self._run
+        remaining = self._max_tokens - self._usage.completion_tokens
         if remaining <= 0:
             raise FailedPrecondition(
                 f"the run has used its {self._max_tokens} tokens; allow more tokens, or ask for less",
@@ -165,130 +183,155 @@ class Runner:
             tools=tools,
             max_tokens=remaining,
             turn=index,
-            correlation_id=self._correlation_id,
-            tenant=self._tenant,
+            correlation_id=run.correlation_id,
+            tenant=run.tenant,
             # The next turn begins with this one's prompt, once the tools have answered.
-            retain_seconds=self._times.p90(tool.name for tool in tools),
+            priority=0.0 if run.spec.background else None,
+            seconds_left=run.time.deadline - run.clock(),
+            retain_seconds=run.services.tool_times.p90(tool.name for tool in tools),
         )
-        await self._log.append(TurnStarted(index, self._model.name))
-        turn = _Turn(index, [], [], {})
+        allowance = await self._spending.allow_turn(request)
+        if allowance is None:
+            return None
+        turn = ModelTurn(TurnCalls(index))
+        await run.log.append(TurnStarted(index, self._model.name))
         try:
-            async with asyncio.TaskGroup() as group:
-                await self._stream_turn(request, turn, group)
-                finished = turn.finished or TurnFinished(TurnFinishReason.STOP)
-                self.usage += finished.usage
-                await self._log.append(
-                    TurnEnded(
-                        index,
-                        "".join(turn.text),
-                        finished.usage,
-                        finished.reason,
-                        finished.model or self._model.name,
-                        finished.attempts,
-                    )
-                )
-        except BaseExceptionGroup as group_error:
-            raise _first_error(group_error) from None
+            async with asyncio.timeout_at(run.time.deadline) as limit:
+                await stream_turn(run, self._model, allowance.request, turn, partial(self._seal, scheduler))
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            allowance.broken_off(turn.heard)
+            return turn
+        except BaseException:
+            allowance.broken_off(turn.heard)
+            raise
+        finished = turn.finished = turn.finished or TurnFinished(TurnFinishReason.STOP)
+        usage = allowance.settle(finished)
+        self._usage += usage
+        if len(finished.attempts) > 1:
+            run.degraded = True
+        await run.log.append(
+            TurnEnded(
+                index, "".join(turn.text), usage, finished.reason, finished.model or self._model.name, finished.attempts
+            )
+        )
+        await scheduler.end_turn(turn.calls)
         return turn
 
-    async def _stream_turn(self, request: ChatRequest, turn: _Turn, group: asyncio.TaskGroup) -> None:
-        for attempt in range(self._model_retries + 1):
-            try:
-                async with aclosing(self._model.stream(request)) as events:  # type: ignore[type-var]
-                    async for event in events:
-                        match event:
-                            case TextDelta(text=text):
-                                turn.text.append(text)
-                                self._log.text(text)
-                            case ToolCallSealed() as sealed:
-                                await self._seal(sealed, turn, group)
-                            case TurnFinished() as finished:
-                                turn.finished = finished
-                return
-            except Unavailable as error:
-                # An open breaker says when to come back, which is longer than a caller should wait; a
-                # route has tried again already, with every model that it has.
-                no_use = isinstance(error, CircuitOpen) or "models" in error.metadata
-                if attempt == self._model_retries or not turn.silent or no_use:
-                    raise
-                await asyncio.sleep(error.retry_after if error.retry_after is not None else 0.25 * 2**attempt)
-
-    async def _seal(self, sealed: ToolCallSealed, turn: _Turn, group: asyncio.TaskGroup) -> None:
-        """Log a call and start it at once, while the model may still be writing the next."""
-        call = CallRequest(f"c{turn.index}_{len(turn.calls)}", sealed.tool, sealed.arguments_json, sealed.provider_id)
-        turn.calls.append(call)
-        reader = self._reader if self._reader is not None and self._reader.name == call.tool else None
-        spec = self._tools.get(call.tool, reader)
-        await self._log.append(CallSealed(call.call_id, call.tool, call.arguments_json, spec.version if spec else ""))
-        if self._calls_made >= self._max_calls:
-            because = f"the run's limit of {self._max_calls} calls was reached"
-            await self._finish(turn, call, CallSkipped(because))
-            return
-        self._calls_made += 1
+    async def _seal(self, scheduler: CallScheduler, sealed: ToolCallSealed, turn: ModelTurn) -> CallRequest:
+        """Give a call that the model has written to the scheduler, unless it cannot run at all."""
+        spec = self._find(sealed.tool)
+        if self._run.spec.plan_only:
+            return await scheduler.seal_refused(sealed, turn.calls, spec, CallSkipped("only a plan was asked for"))
         if spec is None:
-            message = (
-                f"there is no tool {call.tool!r} in this run; use one of: {', '.join(sorted(self._tools)) or 'none'}"
+            known = ", ".join(sorted(self._tools)) or "none"
+            message = f"there is no tool {sealed.tool!r} in this run; use one of: {known}"
+            return await scheduler.seal_refused(
+                sealed, turn.calls, None, CallFailed(ToolFailureCode.UNKNOWN_TOOL, message)
             )
-            await self._finish(turn, call, CallFailed(ToolFailureCode.UNKNOWN_TOOL, message))
+        if self._run.winding_down:
+            because = "the run starts nothing more"
+        elif scheduler.made >= self._max_calls:
+            because = f"the run's limit of {self._max_calls} calls was reached"
+        else:
+            return await scheduler.seal(sealed, turn.calls, spec)
+        return await scheduler.seal_refused(sealed, turn.calls, spec, CallSkipped(because))
+
+    async def _wait_for_calls(self, turn: ModelTurn, scheduler: CallScheduler) -> None:
+        """Wait until the calls have ended, or there is just time enough left for an answer."""
+        if turn.calls.done.is_set():
             return
-        group.create_task(self._run_call(turn, call, spec), name=f"{self._run_id}:{call.call_id}")
-
-    async def _run_call(self, turn: _Turn, call: CallRequest, spec: ToolSpec) -> None:
-        invocation = ToolInvocation(
-            run_id=self._run_id,
-            call_id=call.call_id,
-            tool=call.tool,
-            arguments_json=call.arguments_json,
-            correlation_id=self._correlation_id,
-            tenant=self._tenant,
-        )
-        started = False
-        loop = asyncio.get_running_loop()
         try:
-            async with self._gate.slot(spec.type):
-                await self._log.append(CallStarted(call.call_id, 1))
-                started, began = True, loop.time()
-                try:
-                    result = await self._invoke(invocation)
-                    outcome: CallOutcome = CallSucceeded(result.result_json, result.content_type)
-                except ToolFailure as failure:
-                    outcome = CallFailed(failure.code, failure.message)
-                self._times.note(call.tool, loop.time() - began)
-        except asyncio.CancelledError:
-            cancelled = CallFailed(ToolFailureCode.CANCELLED, "the run was cancelled")
-            await self._finish(turn, call, cancelled if started else CallSkipped("the run was cancelled"))
-            raise
-        await self._finish(turn, call, outcome)
+            async with asyncio.timeout_at(self._run.time.cutoff):
+                await turn.calls.done.wait()
+        except TimeoutError:
+            late = tuple(node.request.call_id for node in turn.calls.nodes if node.outcome is None)
+            await self._wind_down(WindDownCause.DEADLINE, "the run's time is nearly up", late)
+            await scheduler.cut(CallFailed(ToolFailureCode.TIMEOUT, "it did not end before the run's time was up"))
 
-    async def _invoke(self, invocation: ToolInvocation) -> ToolResult:
-        if invocation.tool not in self._tools and self._long_results is not None:
-            return await self._long_results.fetch(invocation)
-        return await self._executor.invoke(invocation)
+    async def _wind_down(self, cause: WindDownCause, because: str, missing: tuple[str, ...] = ()) -> None:
+        self._run.winding_down = True
+        await self._run.log.append(WindDownStarted(cause, because, missing))
+
+    async def _look_for_circles(self, turn: ModelTurn) -> None:
+        """Notice a model that asks for the same again and again, and let it answer instead."""
+        most = self._run.services.policy.max_repeats
+        # Equal calls of one turn count once: the model had not seen the result when it wrote them.
+        seen: dict[tuple[str, bytes, bytes], None] = {}
+        for node in turn.calls.nodes:
+            if isinstance(node.outcome, CallSucceeded):
+                result = node.outcome.result_json
+            elif isinstance(node.outcome, CallFailed):
+                result = node.outcome.message.encode()
+            else:
+                continue
+            seen[node.request.tool, node.request.arguments_json, result] = None
+        for key in seen:
+            self._repeats[key] += 1
+            if self._repeats[key] >= most and not self._run.winding_down:
+                because = f"{key[0]} was called {most} times with the same arguments and the same result"
+                await self._wind_down(WindDownCause.LOOP, because)
+
+    async def _answer_in_time(self, scheduler: CallScheduler, text: list[str]) -> Answer:
+        """Answer without the model, whose time or allowance is up, from what there is."""
+        outcomes = [(node.request, node.outcome) for node in scheduler.nodes()]
+        if not text and not any(isinstance(outcome, CallSucceeded) for _, outcome in outcomes):
+            if self._spending.refused is not None:
+                raise self._spending.refused
+            whole = self._run.time.deadline - self._run.time.start
+            raise DeadlineExceeded(f"the run did not end within {whole:.3g} s; allow more time, or ask for less")
+        if not self._run.winding_down:
+            late = tuple(request.call_id for request, outcome in outcomes if outcome is None)
+            await self._wind_down(WindDownCause.DEADLINE, "the run's time is up", late)
+        await scheduler.cut(CallFailed(ToolFailureCode.TIMEOUT, "it did not end before the run's time was up"))
+        return Answer(
+            plain_answer("".join(text), [(n.request, n.outcome) for n in scheduler.nodes()]), True, self.usage
+        )
+
+    def _find(self, name: str) -> ToolSpec | None:
+        spec = self._tools.get(name)
+        if spec is None and self._reader is not None and self._reader.name == name:
+            return self._reader
+        if spec is None and self._ask is not None and name == ASK_USER.name:
+            return ASK_USER
+        return spec
+
+    def _offered(self) -> tuple[ToolSpec, ...]:
+        built_in = (*(() if self._reader is None else (self._reader,)), *(() if self._ask is None else (ASK_USER,)))
+        return (*self._tools.values(), *built_in)
+
+    def _told(self, node: Node) -> ToolMessage:
+        """Return what the model is told of a call."""
+        match node.outcome:
+            case CallSucceeded(result_json=result, source=source):
+                content, ok = self._shown(result), True
+                self._run.degraded = self._run.degraded or source is ResultSource.FALLBACK
+                self._partial = self._partial or any(not isinstance(i.outcome, CallSucceeded) for i in node.items)
+            case CallFailed(code=code, message=text):
+                content, ok = f"{code}: {text}", False
+            case CallSkipped(because=because):
+                content, ok = f"not run: {because}", False
+            case None:
+                raise AssertionError("a turn's calls have all ended before the model is told of them")
+        self._partial = self._partial or not ok
+        request = node.request
+        return ToolMessage(request.call_id, request.tool, content, ok, request.provider_id)
 
     def _shown(self, result: bytes) -> str:
         """Return a result as the model gets it: cut when it is too long, with the means to read on."""
         text = result.decode("utf-8", "replace")
-        if self._long_results is None:
+        if self._long is None:
             return text
-        cut = self._long_results.cut(text, tenant=self._tenant, run_id=self._run_id)
+        cut = self._long.cut(text, tenant=self._run.tenant, run_id=self._run.run_id)
         if cut is None:
             return text
-        if self._long_results.tool.name not in self._tools:
-            self._reader = self._long_results.tool
+        if self._long.tool.name not in self._tools:
+            self._reader = self._long.tool
         return cut
 
-    async def _finish(self, turn: _Turn, call: CallRequest, outcome: CallOutcome) -> None:
-        match outcome:
-            case CallSucceeded(result_json=result):
-                content, ok = self._shown(result), True
-            case CallFailed(code=code, message=text):
-                self._partial = True
-                content, ok = f"{code}: {text}", False
-            case CallSkipped(because=because):
-                self._partial = True
-                content, ok = f"not run: {because}", False
-        turn.results[call.call_id] = ToolMessage(call.call_id, call.tool, content, ok, call.provider_id)
-        await self._log.append(CallFinished(call.call_id, outcome))
+    def _learn(self, scheduler: CallScheduler) -> None:
+        self._run.services.predictor.learn(self._run.tenant, self._run.spec.input, scheduler.past())
 
 
 def _tighter(asked: int | None, allowed: int) -> int:
@@ -296,9 +339,11 @@ def _tighter(asked: int | None, allowed: int) -> int:
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that ended a turn: calls never raise, so there is one, or a cancellation."""
+    """Return the error that ended a run: the model's, that of a call that ends the run, or a cancellation."""
     for error in group.exceptions:
         if isinstance(error, PodiumError):
             return error
+        if isinstance(error, RunStopped):
+            return error.error
     first = group.exceptions[0]
     return _first_error(first) if isinstance(first, BaseExceptionGroup) else first

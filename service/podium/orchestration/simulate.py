@@ -1,183 +1,26 @@
 """What a run would take: its schedule worked out on paper, without calling a model or a tool.
 
-`read_log` sorts a run's log by turns and calls, `plan_from_log` makes a plan of it, and `simulate`
-plays a plan as the scheduler would: calls start when they are sealed and what they use is there,
+A plan is played as the scheduler would: calls start when they are sealed and what they use is there,
 effects wait for the end of their turn, slots are given in order of readiness.
 """
 
 from __future__ import annotations
 
 import heapq
-import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 
 from podium.errors import InvalidRequest
 from podium.orchestration.chat import Usage
-from podium.orchestration.events import (
-    CallRetried,
-    CallSealed,
-    CallStarted,
-    LoggedEvent,
-    QuestionAsked,
-    QuestionSettled,
-    ResultSource,
-    RunLimits,
-    RunSpec,
-    RunStarted,
-    TurnEnded,
-    TurnStarted,
-    WindDownStarted,
-)
-from podium.orchestration.tool import ToolFailureCode, ToolSpec
-from podium.orchestration.view import CallView, RunView, fold
+from podium.orchestration.events import RunLimits
+from podium.orchestration.plan import Plan, PlannedCall, PlannedTurn
+from podium.orchestration.run_history import PathSegment, SegmentKind, turn_id
 
-__all__ = [
-    "PathSegment",
-    "Plan",
-    "PlannedCall",
-    "PlannedTurn",
-    "RunHistory",
-    "SegmentKind",
-    "SimulatedCall",
-    "SimulatedTurn",
-    "Simulation",
-    "SlotLimits",
-    "TurnHistory",
-    "Verdict",
-    "plan_from_log",
-    "read_log",
-    "simulate",
-    "turn_id",
-]
-
-_NS = 1_000_000_000
-_Tools = Callable[[str], ToolSpec | None]
+__all__ = ["SimulatedCall", "SimulatedTurn", "Simulation", "SlotLimits", "Verdict", "simulate"]
 
 _SLOW = 0.9  # the share of a tool's calls that a slow one exceeds
-
-
-class SegmentKind(StrEnum):
-    """What a stretch of time went into; all but MODEL and OTHER are the parts of a call's `Waits`."""
-
-    MODEL = "MODEL"  # the model wrote
-    TURN = "TURN"
-    PARENTS = "PARENTS"
-    QUESTION = "QUESTION"
-    BUDGET = "BUDGET"
-    CACHE = "CACHE"
-    QUEUE = "QUEUE"
-    RETRY = "RETRY"
-    WORK = "WORK"
-    OTHER = "OTHER"  # the orchestrator itself, between two of the others
-
-
-@dataclass(frozen=True, slots=True)
-class PathSegment:
-    """One stretch of the path that decided when the run ended.
-
-    Attributes:
-        node_id: the call or turn (see `turn_id`) it belongs to; "" for none.
-        start_seconds: from the run's start.
-        because: what it was, in words.
-    """
-
-    kind: SegmentKind
-    node_id: str
-    start_seconds: float
-    seconds: float
-    because: str
-
-
-@dataclass(slots=True)
-class TurnHistory:
-    """One turn of a log. `end_ns` is 0 while it is being written; `calls` include the items of its calls."""
-
-    index: int
-    model: str
-    start_ns: int
-    end_ns: int = 0
-    ended: TurnEnded | None = None
-    calls: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class RunHistory:
-    """A log, sorted by turns and calls. Times are nanoseconds since the epoch.
-
-    Attributes:
-        end_ns: the last event.
-        turn_of: each call's turn.
-        marks: the starts and retries of each call, in order.
-        items: of each call that is made for each of a list.
-        questions: each with the times when it was asked and settled, 0 while it is open.
-        wind_down_ns: 0 when there was none.
-    """
-
-    view: RunView
-    start_ns: int
-    end_ns: int
-    turns: list[TurnHistory] = field(default_factory=list)
-    turn_of: dict[str, TurnHistory] = field(default_factory=dict)
-    marks: dict[str, list[tuple[int, CallStarted | CallRetried]]] = field(default_factory=dict)
-    items: dict[str, list[str]] = field(default_factory=dict)
-    questions: dict[str, tuple[QuestionAsked, int, int]] = field(default_factory=dict)
-    wind_down_ns: int = 0
-
-    def price(self, call_id: str, tools: _Tools | None) -> int:
-        """Return what a call's attempts cost, in micros: each that was started is paid for."""
-        tool = self.view.calls[call_id].sealed.tool
-        started = [mark.tool or tool for _, mark in self.marks.get(call_id, ()) if isinstance(mark, CallStarted)]
-        specs = [tools(name) for name in started] if tools else []
-        return sum(spec.cost_micros for spec in specs if spec is not None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedCall:
-    """One call as the plan has it.
-
-    Attributes:
-        seal_seconds: when the model completes it, from the start of its turn.
-        seconds: what the tool takes, with the time between its attempts; None for what it usually takes,
-            but not below `least_seconds`.
-        head_start_seconds: how long it has worked when it is sealed, because it was predicted.
-        pause_seconds: waits for people, between its being ready and its asking for a slot.
-        ready_made: needs no tool and so no slot: cached, failed before its start, or not run.
-        gathers: only waits for its items, which are calls of their own.
-    """
-
-    call_id: str
-    tool: str
-    seal_seconds: float
-    depends_on: tuple[str, ...] = ()
-    seconds: float | None = None
-    least_seconds: float = 0.0
-    head_start_seconds: float = 0.0
-    pause_seconds: float = 0.0
-    ready_made: bool = False
-    gathers: bool = False
-    type: str = "general"
-    effectful: bool = False
-    cost_micros: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedTurn:
-    """One model turn. `pause_seconds` pass between the end of what came before and its start."""
-
-    seconds: float
-    calls: tuple[PlannedCall, ...] = ()
-    usage: Usage = field(default_factory=Usage)
-    pause_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The turns of a run, in order; each waits for all calls of the one before."""
-
-    turns: tuple[PlannedTurn, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,80 +116,6 @@ class Simulation:
     unknown_tools: tuple[str, ...]
 
 
-def turn_id(turn: int) -> str:
-    """Return the id of a turn among a run's nodes; calls have their own."""
-    return f"t{turn}"
-
-
-def read_log(events: Sequence[LoggedEvent]) -> RunHistory:
-    """Sort a log, complete or not. A clock that was set back counts as one that stood still."""
-    events = _monotonic(events)
-    spec = next((event.kind.spec for event in events if isinstance(event.kind, RunStarted)), RunSpec(input=""))
-    first, last = (events[0].time_ns, events[-1].time_ns) if events else (0, 0)
-    history = RunHistory(fold(events[0].run_id if events else "", spec, first, events), first, last)
-    for event in events:
-        match event.kind:
-            case TurnStarted(turn=turn, model=model):
-                history.turns.append(TurnHistory(turn, model, event.time_ns))
-            case TurnEnded() as ended:
-                history.turns[-1].ended, history.turns[-1].end_ns = ended, event.time_ns
-            case CallSealed(call_id=call_id, item_of=item_of):
-                turn_of = history.turn_of.get(item_of, history.turns[-1])
-                history.turn_of[call_id] = turn_of
-                turn_of.calls.append(call_id)
-                if item_of:
-                    history.items.setdefault(item_of, []).append(call_id)
-            case CallStarted() | CallRetried() as mark:
-                history.marks.setdefault(mark.call_id, []).append((event.time_ns, mark))
-            case QuestionAsked(question_id=question_id) as asked:
-                history.questions[question_id] = (asked, event.time_ns, 0)
-            case QuestionSettled(question_id=question_id):
-                asked, ask_ns, _ = history.questions[question_id]
-                history.questions[question_id] = (asked, ask_ns, event.time_ns)
-            case WindDownStarted():
-                history.wind_down_ns = event.time_ns
-            case _:
-                continue
-    return history
-
-
-def plan_from_log(
-    events: Sequence[LoggedEvent],
-    *,
-    tools: _Tools | None = None,
-    answer_seconds: float | None = None,
-) -> Plan:
-    """Make a plan of a recorded run, or of one that only planned.
-
-    Calls that ran keep their durations; calls that were cut off or never ran take what is usual.
-
-    Args:
-        events: the log.
-        tools: the tools' descriptions, for types, effects and prices; of a tool without one, calls that waited for
-            their turn's end are taken to have effects.
-        answer_seconds: what the answering turn takes where the log has none; None for as long as the
-            log's last turn, at the same price.
-    """
-    history = read_log(events)
-    turns: list[PlannedTurn] = []
-    before = history.start_ns
-    for turn in history.turns:
-        end = turn.end_ns or history.end_ns
-        turns.append(
-            PlannedTurn(
-                seconds=(end - turn.start_ns) / _NS,
-                calls=tuple(_planned(history, turn, history.view.calls[call_id], tools) for call_id in turn.calls),
-                usage=turn.ended.usage if turn.ended else Usage(),
-                pause_seconds=max(turn.start_ns - before, 0) / _NS,
-            )
-        )
-        before = max([end, *(history.view.calls[call_id].end_ns for call_id in turn.calls)])
-    if turns and turns[-1].calls:
-        seconds = turns[-1].seconds if answer_seconds is None else answer_seconds
-        turns.append(PlannedTurn(seconds=seconds, usage=turns[-1].usage))
-    return Plan(tuple(turns))
-
-
 def simulate(
     plan: Plan,
     *,
@@ -390,73 +159,6 @@ def simulate(
         binds_first=min(exceeded, key=lambda found: found[0] or 0.0)[1] if exceeded else "",
         unknown_tools=tuple(sorted(typical.durations.unknown)),
     )
-
-
-def _monotonic(events: Sequence[LoggedEvent]) -> Sequence[LoggedEvent]:
-    # Views take 0 for not yet, so a clock that starts at 0 is moved on a little.
-    moved = 1 if events and events[0].time_ns <= 0 else 0
-    if not moved and all(earlier.time_ns <= later.time_ns for earlier, later in itertools.pairwise(events)):
-        return events
-    latest, mended = 1, []
-    for event in events:
-        latest = max(latest, event.time_ns + moved)
-        mended.append(replace(event, time_ns=latest))
-    return mended
-
-
-def _planned(history: RunHistory, turn: TurnHistory, call: CallView, tools: _Tools | None) -> PlannedCall:
-    sealed, view = call.sealed, history.view
-    spec = tools(sealed.tool) if tools else None
-    parent = view.calls.get(sealed.item_of)
-    items = history.items.get(sealed.call_id, [])
-    planned = PlannedCall(
-        call_id=sealed.call_id,
-        tool=sealed.tool,
-        # An item could be known as soon as its call and the list are.
-        seal_seconds=((parent.seal_ns if parent else call.seal_ns) - turn.start_ns) / _NS,
-        depends_on=(*sealed.depends_on, *items, *(parent.sealed.depends_on if parent else ())),
-        pause_seconds=call.waits.question + call.waits.budget,
-        type=spec.type if spec else "general",
-        effectful=call.waits.turn > 0 if spec is None else not spec.repeatable,
-        cost_micros=spec.cost_micros if spec else 0,
-    )
-    if items:
-        return replace(planned, seconds=0.0, ready_made=True, gathers=True, effectful=False, cost_micros=0)
-    if view.spec.plan_only:
-        return planned
-    return _with_outcome(planned, history, call, tools)
-
-
-def _with_outcome(planned: PlannedCall, history: RunHistory, call: CallView, tools: _Tools | None) -> PlannedCall:
-    """Return a call with what is recorded of its run."""
-    ran = _ran_seconds(history, call)
-    cost = history.price(call.sealed.call_id, tools) or planned.cost_micros
-    source = call.succeeded.source if call.succeeded else None
-    if source in (ResultSource.CACHE, ResultSource.JOINED):
-        return replace(planned, seconds=call.waits.cache, ready_made=True, effectful=False, cost_micros=0)
-    if source is ResultSource.PREDICTED:
-        spent = _spent_before(history, call.sealed.call_id)
-        return replace(planned, seconds=spent + ran, head_start_seconds=spent)
-    cut_off = call.end_ns == 0 or (call.failed is not None and call.failed.code is ToolFailureCode.CANCELLED)
-    parents = (history.view.calls.get(parent) for parent in planned.depends_on)
-    lost = any(parent is not None and not parent.succeeded and parent.end_ns for parent in parents)
-    if (call.skipped and not lost) or cut_off:
-        return replace(planned, least_seconds=ran)
-    if not call.start_ns and not call.succeeded:
-        return replace(planned, seconds=0.0, ready_made=True, cost_micros=0)
-    return replace(planned, seconds=ran, cost_micros=cost)
-
-
-def _ran_seconds(history: RunHistory, call: CallView) -> float:
-    if call.waits.total > 0:
-        return call.waits.work + call.waits.retry
-    start = call.start_ns or call.seal_ns
-    return ((call.end_ns or history.end_ns) - start) / _NS if call.start_ns or call.succeeded else 0.0
-
-
-def _spent_before(history: RunHistory, call_id: str) -> float:
-    settled = (prediction.settled for prediction in history.view.predictions.values())
-    return next((found.spent_seconds for found in settled if found and found.call_id == call_id), 0.0)
 
 
 class _Durations:

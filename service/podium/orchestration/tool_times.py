@@ -1,10 +1,11 @@
-"""How long each tool has lately taken, to tell an engine how long a conversation will pause."""
+"""How long each tool has lately taken: for engines, deadlines, second attempts and simulation."""
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+
+from podium.orchestration.time_plan import quantile
 
 __all__ = ["ToolTimes"]
 
@@ -35,11 +36,10 @@ class ToolTimes:
         for tool in tools:
             found = self._latest.get(tool)
             if found:
-                longest = max(longest or 0.0, _quantile(found, 0.9))
+                longest = max(longest or 0.0, quantile(found, 0.9))
         return None if longest is None else min(longest, _LONGEST)
 
-
-def _quantile(values: Iterable[float], share: float) -> float:
-    """Return the nearest-rank quantile: the smallest value that `share` of all do not exceed."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+    def usual(self, tool: str, share: float = 0.5, *, least: int = 5) -> float | None:
+        """Return a quantile of one tool's durations in seconds; None while fewer than `least` are known."""
+        found = self._latest.get(tool)
+        return quantile(found, share) if found and len(found) >= least else None

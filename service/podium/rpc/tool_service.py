@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 import orjson
 
-from podium.errors import InvalidRequest, NotFound
+from podium.errors import InvalidRequest, NotFound, ResourceExhausted
+from podium.orchestration.budget import Amount, BudgetRefused, Reservation, RunBudget
+from podium.orchestration.core import Services
 from podium.orchestration.events import CallFailed, CallSealed, CallSucceeded
-from podium.orchestration.limits import CallGate
+from podium.orchestration.governor import Priority
 from podium.orchestration.tool import (
     SideEffects,
     ToolCatalog,
-    ToolExecutor,
     ToolFailure,
     ToolInvocation,
     ToolSpec,
@@ -39,14 +40,12 @@ class ToolServicer(ToolServiceServicer):
     def __init__(
         self,
         catalog: ToolCatalog,
-        executor: ToolExecutor,
-        gate: CallGate,
+        services: Services,
         caller: CallerSource,
         new_call_scope: Callable[[], str],
     ) -> None:
         self._catalog = catalog
-        self._executor = executor
-        self._gate = gate
+        self._services = services
         self._caller = caller
         self._new_call_scope = new_call_scope
 
@@ -77,15 +76,25 @@ class ToolServicer(ToolServiceServicer):
             correlation_id=submitter.correlation_id,
             tenant=submitter.tenant,
         )
-        async with self._gate.for_run().slot(spec.type):
-            call.start_ns = time.time_ns()
-            try:
-                result = await self._executor.invoke(invocation)
-            except ToolFailure as failure:
-                call.state, call.failed = CallState.FAILED, CallFailed(failure.code, failure.message)
-            else:
-                call.state = CallState.SUCCEEDED
-                call.succeeded = CallSucceeded(result.result_json, result.content_type)
+        services = self._services
+        share = services.governor.for_run(invocation.run_id, submitter.tenant)
+        budget = services.budgets.for_run(owner=submitter.owner, tenant=submitter.tenant)
+        try:
+            cost = Amount(cost_micros=spec.cost_micros, calls=1)
+            reservation = _reserved(budget, cost)
+            async with share.slot(spec.name, spec.type, Priority.WAITING):
+                reservation.settle(cost)
+                call.start_ns = time.time_ns()
+                try:
+                    result = await services.executor.invoke(invocation)
+                except ToolFailure as failure:
+                    call.state, call.failed = CallState.FAILED, CallFailed(failure.code, failure.message)
+                else:
+                    call.state = CallState.SUCCEEDED
+                    call.succeeded = CallSucceeded(result.result_json, result.content_type)
+        finally:
+            budget.close()
+            share.close()
         call.end_ns = time.time_ns()
         return pb.InvokeToolResponse(call=call_message(call))
 
@@ -100,6 +109,14 @@ class ToolServicer(ToolServiceServicer):
         return spec
 
 
+def _reserved(budget: RunBudget, amount: Amount) -> Reservation:
+    try:
+        return budget.reserve(amount)
+    except BudgetRefused as refusal:
+        quota = f"{refusal.scope} {refusal.dimension}"
+        raise ResourceExhausted(refusal.message, reason="BUDGET_EXHAUSTED", quota=quota) from None
+
+
 def _tool_message(spec: ToolSpec) -> pb.Tool:
     return pb.Tool(
         name=spec.name,
@@ -112,6 +129,10 @@ def _tool_message(spec: ToolSpec) -> pb.Tool:
         cache_ttl=None if spec.cache_ttl_seconds is None else duration_message(spec.cache_ttl_seconds),
         version=spec.version,
         examples=[pb.ToolExample(request=e.request, arguments_json=orjson.dumps(e.arguments)) for e in spec.examples],
+        fallback_tool=spec.fallback.tool if spec.fallback else "",
+        fallback_result_json=spec.fallback.result_json if spec.fallback else b"",
+        hedge=spec.hedge,
+        cost_micros=spec.cost_micros,
     )
 
 

@@ -85,7 +85,7 @@ def _ollama_url(text: str) -> str:
     return f"http://{'127.0.0.1' if host in ('0.0.0.0', '') else host}:{port}"  # noqa: S104  not bound, connected to
 
 
-_SECRET = Later("encryption and signing with a service secret", target="secret_key")
+_SECRET = To("storage.secret_key")
 _ORIGINS = Later("the gRPC-Web gateway and its allowed origins", target="web_origins")
 _SQL = Later("questions to a SQL database")
 _PLATFORMS = Later("repository and data set platforms (GitHub, Hugging Face, Kaggle)")
@@ -93,19 +93,19 @@ _REMOTE = To("llm.remote_enabled")
 _PROVIDER_KEY = Ignored("models of kind openai and anthropic read the key of their provider when they use it")
 _OLLAMA = To("llm.ollama_url", _ollama_url)
 _WORKERS = Later("several worker processes", harmless=frozenset({"1"}), stops=True, target="workers")
-_RETRIES = Later("retries of idempotent tools", target="max_retries")
+_RETRIES = To("run.max_retries")
 _WINDOW = Later("a window of metrics kept in the process", target="metrics_window")
 _PROMETHEUS = Later("links and queries to a Prometheus server", target="prometheus_url")
 _VALIDATION = Later("levels of strictness in validation", harmless=frozenset({"moderate"}), target="validation_level")
 _URLS = Later("switching off the checks of URLs (they are always on)", harmless=_ON, stops=True, target="validate_urls")
 _CLARIFY = Later("questions back to the user", harmless=_OFF, target="clarification")
-_ENCRYPT = Later("encryption at rest", harmless=_OFF, stops=True, target="encrypt_at_rest")
+_ENCRYPT = To("storage.encrypt_at_rest")
 _REDACT = Later("redaction of personal data", stops=True, target="redaction_level")
 _RETAIN = Later("retention of stored data by days (nothing is stored yet)", stops=True, target="retention_days")
-_BUDGET = Later("budgets", harmless=_OFF, stops=True, target="budget_enforce")
+_BUDGET = To("budgets.enforce")
 _SEARCH = Later("web search", harmless=_OFF, stops=True, target="search_enabled")
 _NPU = Later("neural processors", harmless=_OFF, target="npu_force")
-_SALT = Later("keys derived for privacy", target="privacy_salt")
+_SALT = To("storage.privacy_salt")
 
 # Names of the earlier systems, as they wrote them.
 _SEED_NAMES: dict[str, Alias] = {
@@ -229,10 +229,10 @@ _PODIUM_NAMES: dict[str, Alias] = {
     "PODIUM_BUDGET_ENFORCE": _BUDGET,
     "PODIUM_SEARCH_ENABLED": _SEARCH,
     "PODIUM_NPU_FORCE": _NPU,
-    "PODIUM_MAX_MEMORY_GB": Later("a cap on the server's memory"),
-    "PODIUM_ENABLE_RESULT_COMPRESSION": Later("the cache of tool results", harmless=_OFF),
-    "PODIUM_CACHE_TTL_SECONDS": Later("the cache of tool results"),
-    "PODIUM_MAX_CACHE_SIZE": Later("the cache of tool results"),
+    "PODIUM_MAX_MEMORY_GB": To("limits.max_memory_gb"),
+    "PODIUM_ENABLE_RESULT_COMPRESSION": To("cache.compress"),
+    "PODIUM_CACHE_TTL_SECONDS": To("cache.ttl_seconds"),
+    "PODIUM_MAX_CACHE_SIZE": To("cache.max_entries"),
     "PODIUM_SERVICE_LIMITS": To("limits.service_limits"),
     "PODIUM_MAX_CONCURRENT_CLONES": Later("repository and data set platforms (GitHub, Hugging Face, Kaggle)"),
     "PODIUM_TOOLS_PYTHON": To("tools.python"),

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from podium.settings.models import AnthropicModel, EmbeddedModel, OpenAIModel, RouteTable, ScriptedModel, TrtllmModel
+from podium.settings.orchestration import PriceTable
 from podium.settings.root import Settings
 
 __all__ = ["PREFIX", "SettingField", "find_field", "groups", "setting_fields"]
@@ -21,6 +22,7 @@ PREFIX = "PODIUM_"
 FAMILIES: Mapping[str, tuple[type[BaseModel], ...]] = {
     "models": (EmbeddedModel, ScriptedModel, TrtllmModel, OpenAIModel, AnthropicModel),
     "routes": (RouteTable,),
+    "prices": (PriceTable,),
 }
 """The tables that come with a name, `[models.NAME]`, by their first word."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from podium.settings._base import Address, Folder, Group
 
@@ -161,6 +161,13 @@ class LimitSettings(Group):
         " vendor of an OpenAI-compatible one, or another kind; a model's own requests_per_minute and"
         " tokens_per_minute win.",
     )
+    max_memory_gb: float = Field(
+        default=4.0,
+        ge=0.1,
+        le=4096,
+        description="Memory of the server in GiB: near it, caches and background work give way, then new runs are"
+        " refused. A container's own limit counts when three quarters of it are less.",
+    )
     global_per_second: int = Field(default=100, ge=1, le=1_000_000, description="Calls a second of all principals.")
     exempt_local: bool = Field(
         default=True, description="Whether the local callers of a server without credentials are exempt from the rates."
@@ -208,6 +215,25 @@ class RunSettings(Group):
     max_calls: int = Field(default=64, ge=1, le=10_000, description="Tool calls of one run.")
     max_tokens: int = Field(default=4096, ge=1, le=1_000_000, description="Tokens the model may write in one run.")
     max_input_chars: int = Field(default=32_768, ge=1, le=32_768, description="Longest request, in characters.")
+    max_retries: int = Field(
+        default=3, ge=0, le=20, description="Additional attempts of a tool call that may be repeated."
+    )
+    max_each: int = Field(
+        default=100, ge=1, le=10_000, description="Items of a call that the model makes for each item of a list."
+    )
+    max_repeats: int = Field(
+        default=3,
+        ge=2,
+        le=100,
+        description="A run that makes the same call with the same result so often goes in circles, and has to answer.",
+    )
+    references: bool = Field(
+        default=True,
+        description="Whether capable models are told how to write calls that use each other's results in one turn.",
+    )
+    question_seconds: Seconds = Field(
+        default=300.0, description="How long a question to the caller waits for its answer, in seconds."
+    )
     retained: int = Field(
         default=1000, ge=1, le=1_000_000, description="Ended runs kept in memory for GetRun and ListRuns."
     )
@@ -302,6 +328,22 @@ class StorageSettings(Group):
 
     data_dir: Folder = Field(
         default=Path("var"), description="The data directory: keys and other state; one server uses it at a time."
+    )
+    encrypt_at_rest: bool = Field(
+        default=True,
+        description="Whether what leaves the process to be kept elsewhere (results in cache.redis_url) is encrypted.",
+    )
+    secret_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="The service's secret, 32 characters or more, that encryption derives its keys from.",
+        examples=["put the output of openssl rand -base64 32 here"],
+    )
+    privacy_salt: SecretStr | None = Field(
+        default=None,
+        min_length=8,
+        description="Salt of the derived keys, the same on every server of a fleet.",
+        examples=["put the output of openssl rand -base64 16 here"],
     )
     models_dir: Folder | None = Field(
         default=None,

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from podium.settings import groups
+from podium.settings import groups, orchestration
 from podium.settings.models import (
     BUILT_IN_MODEL,
     BUILT_IN_NAME,
@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     deadlines: groups.DeadlineSettings = groups.DeadlineSettings()
     run: groups.RunSettings = groups.RunSettings()
     tools: groups.ToolSettings = groups.ToolSettings()
+    governor: orchestration.GovernorSettings = orchestration.GovernorSettings()
+    speculation: orchestration.SpeculationSettings = orchestration.SpeculationSettings()
+    cache: orchestration.CacheSettings = orchestration.CacheSettings()
+    budgets: orchestration.BudgetSettings = orchestration.BudgetSettings()
     llm: LlmSettings = LlmSettings()
     engine: EngineSettings = EngineSettings()
     tensorrt: TensorRtSettings = TensorRtSettings()
@@ -59,6 +63,9 @@ class Settings(BaseSettings):
     )
     routes: dict[ModelName, RouteTable] = Field(
         default={}, description="Routes by name: each is asked for like a model, and one of several models answers."
+    )
+    prices: dict[ModelName, orchestration.PriceTable] = Field(
+        default={}, description="Prices by model name, for budgets of money."
     )
 
     @classmethod
@@ -94,6 +101,25 @@ class Settings(BaseSettings):
             unknown = [model for model in route.models if model not in self.models]
             if unknown:
                 raise ValueError(f"routes.{name} names models that are not configured: {', '.join(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _shared_cache_is_encrypted(self) -> Self:
+        storage = self.storage
+        if self.cache.redis_url is None or not storage.encrypt_at_rest:
+            return self
+        if storage.secret_key is None or storage.privacy_salt is None:
+            raise ValueError(
+                "cache.redis_url keeps results outside this process: set storage.secret_key and storage.privacy_salt to"
+                " encrypt them, or storage.encrypt_at_rest = false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prices_are_of_models(self) -> Self:
+        unknown = [name for name in self.prices if name not in self.models]
+        if unknown:
+            raise ValueError(f"prices name models that are not configured: {', '.join(unknown)}")
         return self
 
     @property

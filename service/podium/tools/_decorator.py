@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
-from podium.orchestration.tool import SideEffects, ToolExample, ToolFailure, ToolSpec
+from podium.orchestration.tool import Fallback, SideEffects, ToolExample, ToolFailure, ToolSpec
+from podium.packed_json import packed
 from podium.tools._arguments import ArgumentsModel, ToolDefinitionError
 
 __all__ = ["Tool", "ToolDefinitionError", "tool", "tool_of"]
@@ -19,6 +20,7 @@ __all__ = ["Tool", "ToolDefinitionError", "tool", "tool_of"]
 F = TypeVar("F", bound=Callable[..., Any])
 Examples = Iterable[tuple[str, Mapping[str, Any]]]
 
+_NOTHING: Any = object()
 _ATTRIBUTE = "__podium_tool__"
 _FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -79,6 +81,10 @@ def tool(
     version: str = "1",
     answer: str | None = None,
     examples: Examples = (),
+    fallback: str | None = None,
+    fallback_value: object = _NOTHING,
+    hedge: bool = False,
+    cost_micros: int = 0,
 ) -> Callable[[F], F]: ...
 def tool(
     function: F | None = None,
@@ -92,6 +98,10 @@ def tool(
     version: str = "1",
     answer: str | None = None,
     examples: Examples = (),
+    fallback: str | None = None,
+    fallback_value: object = _NOTHING,
+    hedge: bool = False,
+    cost_micros: int = 0,
 ) -> F | Callable[[F], F]:
     """Make a plain or async function a tool. The function itself stays as it was.
 
@@ -101,7 +111,8 @@ def tool(
         function: the function, when used bare (`@tool`).
         name: the tool's name; the function's own by default.
         side_effects: `none` (may be repeated and guessed), `idempotent` (may be repeated) or
-            `effectful` (never repeated by itself; the default).
+            `effectful` (never repeated by itself, and never started before the model's turn has ended;
+            the default).
         timeout: seconds one call may take; the service's default when not given.
         type: the class of resource it uses, for limits per type.
         cache_ttl: seconds for which a result may be reused; never when not given.
@@ -109,6 +120,11 @@ def tool(
         answer: how a result reads as a sentence, such as `"{expression} = {result}."`, with fields of
             the result or arguments in braces; used where an answer is told without a capable model.
         examples: pairs of a request in a person's words and the arguments it means.
+        fallback: name of the tool that is called with the same arguments when this one fails for good.
+        fallback_value: what counts as the result then, where there is no such tool.
+        hedge: start a second attempt beside a call that takes unusually long, and use what comes first;
+            not for effectful tools.
+        cost_micros: price of one call, in millionths of the budget's currency.
 
     Raises:
         ToolDefinitionError: the function cannot be a tool; the message says what to change.
@@ -127,6 +143,9 @@ def tool(
             type=type,
             cache_ttl_seconds=cache_ttl,
             version=version,
+            fallback=_fallback(fallback, fallback_value),
+            hedge=hedge,
+            cost_micros=cost_micros,
         )
         if timeout is not None:
             made = replace(made, own_timeout=True)
@@ -192,6 +211,12 @@ def _with_answer(origin: str, answer: str | None, arguments: ArgumentsModel) -> 
     return {**(schema or {}), "x-podium-answer": answer}
 
 
+def _fallback(name: str | None, value: object) -> Fallback | None:
+    if value is not _NOTHING:
+        return Fallback(tool=name or "", result_json=packed(value))
+    return Fallback(tool=name) if name else None
+
+
 def _side_effects(value: SideEffects | str) -> SideEffects:
     try:
         return SideEffects(value)
@@ -214,6 +239,10 @@ def _check_options(origin: str, fields: Mapping[str, Any]) -> None:
         raise ToolDefinitionError(f"{origin}: cache_ttl= is in seconds and above zero, or left out")
     if not fields["version"]:
         raise ToolDefinitionError(f"{origin}: version= must not be empty")
+    if fields["hedge"] and fields["side_effects"] is SideEffects.EFFECTFUL:
+        raise ToolDefinitionError(f"{origin}: hedge= is for tools that may be called twice, not for effectful ones")
+    if fields["cost_micros"] < 0:
+        raise ToolDefinitionError(f"{origin}: cost_micros= must not be below zero")
 
 
 def _check_examples(origin: str, spec: ToolSpec, arguments: ArgumentsModel) -> None:

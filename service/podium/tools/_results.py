@@ -44,7 +44,7 @@ def encode_result(tool: str, value: Any, limit: int) -> bytes:
         encoded = _encode_slowly(tool, value)
     if len(encoded) > limit:
         raise _too_large(tool, limit)
-    return encoded
+    return bytes(memoryview(encoded))  # see `packed`: a result may be kept for long
 
 
 def _encode_slowly(tool: str, value: Any) -> bytes:

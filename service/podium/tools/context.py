@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from contextvars import ContextVar, Token
 
 from podium.orchestration.tool import ToolInvocation
 
-__all__ = ["cancel_requested", "current_invocation"]
+__all__ = ["Entered", "cancel_requested", "current_invocation"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    invocation: ToolInvocation
-    cancelled: threading.Event = field(default_factory=threading.Event)
+class Entered:
+    """Makes a call the current one while entered.
+
+    Attributes:
+        cancelled: whether nobody waits for it any more. Set on the event loop, read in threads.
+    """
+
+    __slots__ = ("_token", "cancelled", "invocation")
+
+    def __init__(self, invocation: ToolInvocation) -> None:
+        self.invocation = invocation
+        self.cancelled = False
+        self._token: Token[Entered] | None = None
+
+    def __enter__(self) -> Entered:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
 
 
-_current: ContextVar[_Call] = ContextVar("podium_current_tool_call")
+_current: ContextVar[Entered] = ContextVar("podium_current_tool_call")
 
 
 def current_invocation() -> ToolInvocation:
@@ -43,15 +56,4 @@ def cancel_requested() -> bool:
     and returns when it is true. Always false outside a call.
     """
     call = _current.get(None)
-    return call is not None and call.cancelled.is_set()
-
-
-@contextmanager
-def entered(invocation: ToolInvocation) -> Iterator[threading.Event]:
-    """Make `invocation` the current one; yields the event that marks it as cancelled."""
-    call = _Call(invocation)
-    token = _current.set(call)
-    try:
-        yield call.cancelled
-    finally:
-        _current.reset(token)
+    return call is not None and call.cancelled

@@ -16,7 +16,7 @@ from podium.orchestration.tool import SideEffects, ToolFailure, ToolFailureCode,
 from podium.tools._decorator import Tool
 from podium.tools._results import encode_result
 from podium.tools._threads import Outcome, PoolClosed, PoolExhausted, ToolThreads
-from podium.tools.context import entered
+from podium.tools.context import Entered
 
 __all__ = ["LocalToolExecutor"]
 
@@ -108,15 +108,15 @@ class LocalToolExecutor:
         if self._closed:
             raise _unavailable(f"{found.name}: the service is stopping")
         arguments = self._decode(found, invocation.arguments_json)
-        with entered(invocation) as cancelled:
+        with Entered(invocation) as call:
             try:
                 run = self._run_async if found.is_async else self._run_in_thread
                 outcome = await run(found, arguments)
             except TimeoutError:
-                cancelled.set()
+                call.cancelled = True
                 raise _timeout(found) from None
             except asyncio.CancelledError:
-                cancelled.set()
+                call.cancelled = True
                 raise
         return ToolResult(result_json=self._result(found, invocation, outcome))
 

@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the model's answer does not follow the schema that the request gave, even
     after it was asked to mend it.
     """
+    ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 21
+    """RESOURCE_EXHAUSTED: a budget of the run or of its tenant is used up; `QuotaFailure` says which."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused or failed. Every `google.rpc.ErrorInfo` that Podium sends has the domain
@@ -121,4 +123,6 @@ ERROR_REASON_SCHEMA_NOT_MET: ErrorReason.ValueType  # 20
 """FAILED_PRECONDITION: the model's answer does not follow the schema that the request gave, even
 after it was asked to mend it.
 """
+ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 21
+"""RESOURCE_EXHAUSTED: a budget of the run or of its tenant is used up; `QuotaFailure` says which."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -50,6 +50,11 @@ class OrchestratorServiceStub:
                 request_serializer=podium_dot_v1_dot_orchestrator__pb2.ExecuteStreamRequest.SerializeToString,
                 response_deserializer=podium_dot_v1_dot_orchestrator__pb2.ExecuteStreamResponse.FromString,
                 _registered_method=True)
+        self.WatchRun = channel.unary_stream(
+                '/podium.v1.OrchestratorService/WatchRun',
+                request_serializer=podium_dot_v1_dot_orchestrator__pb2.WatchRunRequest.SerializeToString,
+                response_deserializer=podium_dot_v1_dot_orchestrator__pb2.WatchRunResponse.FromString,
+                _registered_method=True)
         self.GetRun = channel.unary_unary(
                 '/podium.v1.OrchestratorService/GetRun',
                 request_serializer=podium_dot_v1_dot_orchestrator__pb2.GetRunRequest.SerializeToString,
@@ -65,6 +70,16 @@ class OrchestratorServiceStub:
                 request_serializer=podium_dot_v1_dot_orchestrator__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=podium_dot_v1_dot_orchestrator__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.ExplainRun = channel.unary_unary(
+                '/podium.v1.OrchestratorService/ExplainRun',
+                request_serializer=podium_dot_v1_dot_orchestrator__pb2.ExplainRunRequest.SerializeToString,
+                response_deserializer=podium_dot_v1_dot_orchestrator__pb2.ExplainRunResponse.FromString,
+                _registered_method=True)
+        self.SimulateRun = channel.unary_unary(
+                '/podium.v1.OrchestratorService/SimulateRun',
+                request_serializer=podium_dot_v1_dot_orchestrator__pb2.SimulateRunRequest.SerializeToString,
+                response_deserializer=podium_dot_v1_dot_orchestrator__pb2.SimulateRunResponse.FromString,
+                _registered_method=True)
 
 
 class OrchestratorServiceServicer:
@@ -78,8 +93,8 @@ class OrchestratorServiceServicer:
 
     def Execute(self, request, context):
         """Runs a request to its end and returns the run. The call's deadline is the run's, up to the
-        server's limit (60 s by default); cancelling the call cancels the run. A run that fails is a
-        reply with state FAILED, not an error of the call.
+        server's limit (60 s by default); cancelling the call cancels the run, unless it is detached. A run
+        that fails is a reply with state FAILED, not an error of the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +102,16 @@ class OrchestratorServiceServicer:
 
     def ExecuteStream(self, request, context):
         """Runs a request and streams its events as they happen, ending with `run_finished`. Cancelling
-        the call cancels the run.
+        the call cancels the run, unless it is detached.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRun(self, request, context):
+        """Streams the events of a run after `after_seq`: first what its log holds, then what happens, ending
+        with `run_finished`; the log alone when the run has ended. Text comes for the turn in progress only.
+        Leaving does not touch the run. The call may last as long as its deadline allows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +138,22 @@ class OrchestratorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainRun(self, request, context):
+        """Returns where the time and the money of a run went: its turns and calls, what each waited for, and
+        the path that decided when it ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimulateRun(self, request, context):
+        """Works out what a run would take: one that planned and did no more, or one that ran, under other
+        circumstances. Calls no model and no tool.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrchestratorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +166,11 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.ExecuteStream,
                     request_deserializer=podium_dot_v1_dot_orchestrator__pb2.ExecuteStreamRequest.FromString,
                     response_serializer=podium_dot_v1_dot_orchestrator__pb2.ExecuteStreamResponse.SerializeToString,
+            ),
+            'WatchRun': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRun,
+                    request_deserializer=podium_dot_v1_dot_orchestrator__pb2.WatchRunRequest.FromString,
+                    response_serializer=podium_dot_v1_dot_orchestrator__pb2.WatchRunResponse.SerializeToString,
             ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRun,
@@ -141,6 +186,16 @@ def add_OrchestratorServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=podium_dot_v1_dot_orchestrator__pb2.CancelRunRequest.FromString,
                     response_serializer=podium_dot_v1_dot_orchestrator__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'ExplainRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRun,
+                    request_deserializer=podium_dot_v1_dot_orchestrator__pb2.ExplainRunRequest.FromString,
+                    response_serializer=podium_dot_v1_dot_orchestrator__pb2.ExplainRunResponse.SerializeToString,
+            ),
+            'SimulateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimulateRun,
+                    request_deserializer=podium_dot_v1_dot_orchestrator__pb2.SimulateRunRequest.FromString,
+                    response_serializer=podium_dot_v1_dot_orchestrator__pb2.SimulateRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -203,6 +258,33 @@ class OrchestratorService:
             '/podium.v1.OrchestratorService/ExecuteStream',
             podium_dot_v1_dot_orchestrator__pb2.ExecuteStreamRequest.SerializeToString,
             podium_dot_v1_dot_orchestrator__pb2.ExecuteStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/podium.v1.OrchestratorService/WatchRun',
+            podium_dot_v1_dot_orchestrator__pb2.WatchRunRequest.SerializeToString,
+            podium_dot_v1_dot_orchestrator__pb2.WatchRunResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -284,6 +366,60 @@ class OrchestratorService:
             '/podium.v1.OrchestratorService/CancelRun',
             podium_dot_v1_dot_orchestrator__pb2.CancelRunRequest.SerializeToString,
             podium_dot_v1_dot_orchestrator__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/podium.v1.OrchestratorService/ExplainRun',
+            podium_dot_v1_dot_orchestrator__pb2.ExplainRunRequest.SerializeToString,
+            podium_dot_v1_dot_orchestrator__pb2.ExplainRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimulateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/podium.v1.OrchestratorService/SimulateRun',
+            podium_dot_v1_dot_orchestrator__pb2.SimulateRunRequest.SerializeToString,
+            podium_dot_v1_dot_orchestrator__pb2.SimulateRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,12 +41,17 @@ class OrchestratorServiceStub:
     def __new__(cls, channel: _aio.Channel) -> OrchestratorServiceAsyncStub: ...
     Execute: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.ExecuteRequest, _orchestrator_pb2.ExecuteResponse]
     """Runs a request to its end and returns the run. The call's deadline is the run's, up to the
-    server's limit (60 s by default); cancelling the call cancels the run. A run that fails is a
-    reply with state FAILED, not an error of the call.
+    server's limit (60 s by default); cancelling the call cancels the run, unless it is detached. A run
+    that fails is a reply with state FAILED, not an error of the call.
     """
     ExecuteStream: _grpc.UnaryStreamMultiCallable[_orchestrator_pb2.ExecuteStreamRequest, _orchestrator_pb2.ExecuteStreamResponse]
     """Runs a request and streams its events as they happen, ending with `run_finished`. Cancelling
-    the call cancels the run.
+    the call cancels the run, unless it is detached.
+    """
+    WatchRun: _grpc.UnaryStreamMultiCallable[_orchestrator_pb2.WatchRunRequest, _orchestrator_pb2.WatchRunResponse]
+    """Streams the events of a run after `after_seq`: first what its log holds, then what happens, ending
+    with `run_finished`; the log alone when the run has ended. Text comes for the turn in progress only.
+    Leaving does not touch the run. The call may last as long as its deadline allows.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.GetRunRequest, _orchestrator_pb2.GetRunResponse]
     """Returns one run as it stands."""
@@ -54,6 +59,14 @@ class OrchestratorServiceStub:
     """Returns the caller's runs, newest first."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelRunRequest, _orchestrator_pb2.CancelRunResponse]
     """Cancels a run and returns it as it then stands. Cancelling a run that has ended changes nothing."""
+    ExplainRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.ExplainRunRequest, _orchestrator_pb2.ExplainRunResponse]
+    """Returns where the time and the money of a run went: its turns and calls, what each waited for, and
+    the path that decided when it ended.
+    """
+    SimulateRun: _grpc.UnaryUnaryMultiCallable[_orchestrator_pb2.SimulateRunRequest, _orchestrator_pb2.SimulateRunResponse]
+    """Works out what a run would take: one that planned and did no more, or one that ran, under other
+    circumstances. Calls no model and no tool.
+    """
 
 @_typing.type_check_only
 class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
@@ -68,12 +81,17 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Execute: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.ExecuteRequest, _orchestrator_pb2.ExecuteResponse]  # type: ignore[assignment]
     """Runs a request to its end and returns the run. The call's deadline is the run's, up to the
-    server's limit (60 s by default); cancelling the call cancels the run. A run that fails is a
-    reply with state FAILED, not an error of the call.
+    server's limit (60 s by default); cancelling the call cancels the run, unless it is detached. A run
+    that fails is a reply with state FAILED, not an error of the call.
     """
     ExecuteStream: _aio.UnaryStreamMultiCallable[_orchestrator_pb2.ExecuteStreamRequest, _orchestrator_pb2.ExecuteStreamResponse]  # type: ignore[assignment]
     """Runs a request and streams its events as they happen, ending with `run_finished`. Cancelling
-    the call cancels the run.
+    the call cancels the run, unless it is detached.
+    """
+    WatchRun: _aio.UnaryStreamMultiCallable[_orchestrator_pb2.WatchRunRequest, _orchestrator_pb2.WatchRunResponse]  # type: ignore[assignment]
+    """Streams the events of a run after `after_seq`: first what its log holds, then what happens, ending
+    with `run_finished`; the log alone when the run has ended. Text comes for the turn in progress only.
+    Leaving does not touch the run. The call may last as long as its deadline allows.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.GetRunRequest, _orchestrator_pb2.GetRunResponse]  # type: ignore[assignment]
     """Returns one run as it stands."""
@@ -81,6 +99,14 @@ class OrchestratorServiceAsyncStub(OrchestratorServiceStub):
     """Returns the caller's runs, newest first."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.CancelRunRequest, _orchestrator_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Cancels a run and returns it as it then stands. Cancelling a run that has ended changes nothing."""
+    ExplainRun: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.ExplainRunRequest, _orchestrator_pb2.ExplainRunResponse]  # type: ignore[assignment]
+    """Returns where the time and the money of a run went: its turns and calls, what each waited for, and
+    the path that decided when it ended.
+    """
+    SimulateRun: _aio.UnaryUnaryMultiCallable[_orchestrator_pb2.SimulateRunRequest, _orchestrator_pb2.SimulateRunResponse]  # type: ignore[assignment]
+    """Works out what a run would take: one that planned and did no more, or one that ran, under other
+    circumstances. Calls no model and no tool.
+    """
 
 class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs requests: a model plans the tool calls, they run in parallel, and the results become an answer.
@@ -98,8 +124,8 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.ExecuteResponse, _abc.Awaitable[_orchestrator_pb2.ExecuteResponse]]:
         """Runs a request to its end and returns the run. The call's deadline is the run's, up to the
-        server's limit (60 s by default); cancelling the call cancels the run. A run that fails is a
-        reply with state FAILED, not an error of the call.
+        server's limit (60 s by default); cancelling the call cancels the run, unless it is detached. A run
+        that fails is a reply with state FAILED, not an error of the call.
         """
 
     @_abc_1.abstractmethod
@@ -109,7 +135,18 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_orchestrator_pb2.ExecuteStreamResponse], _abc.AsyncIterator[_orchestrator_pb2.ExecuteStreamResponse]]:
         """Runs a request and streams its events as they happen, ending with `run_finished`. Cancelling
-        the call cancels the run.
+        the call cancels the run, unless it is detached.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchRun(
+        self,
+        request: _orchestrator_pb2.WatchRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_orchestrator_pb2.WatchRunResponse], _abc.AsyncIterator[_orchestrator_pb2.WatchRunResponse]]:
+        """Streams the events of a run after `after_seq`: first what its log holds, then what happens, ending
+        with `run_finished`; the log alone when the run has ended. Text comes for the turn in progress only.
+        Leaving does not touch the run. The call may last as long as its deadline allows.
         """
 
     @_abc_1.abstractmethod
@@ -135,5 +172,25 @@ class OrchestratorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orchestrator_pb2.CancelRunResponse, _abc.Awaitable[_orchestrator_pb2.CancelRunResponse]]:
         """Cancels a run and returns it as it then stands. Cancelling a run that has ended changes nothing."""
+
+    @_abc_1.abstractmethod
+    def ExplainRun(
+        self,
+        request: _orchestrator_pb2.ExplainRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_pb2.ExplainRunResponse, _abc.Awaitable[_orchestrator_pb2.ExplainRunResponse]]:
+        """Returns where the time and the money of a run went: its turns and calls, what each waited for, and
+        the path that decided when it ended.
+        """
+
+    @_abc_1.abstractmethod
+    def SimulateRun(
+        self,
+        request: _orchestrator_pb2.SimulateRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orchestrator_pb2.SimulateRunResponse, _abc.Awaitable[_orchestrator_pb2.SimulateRunResponse]]:
+        """Works out what a run would take: one that planned and did no more, or one that ran, under other
+        circumstances. Calls no model and no tool.
+        """
 
 def add_OrchestratorServiceServicer_to_server(servicer: OrchestratorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

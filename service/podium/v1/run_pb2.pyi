@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from podium.v1 import clarification_pb2 as _clarification_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -129,10 +130,134 @@ TURN_FINISH_REASON_CONTENT_FILTER: TurnFinishReason.ValueType  # 4
 """The provider's content filter stopped it."""
 Global___TurnFinishReason: _TypeAlias = TurnFinishReason  # noqa: Y015
 
+class _Speculation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SpeculationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Speculation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SPECULATION_UNSPECIFIED: _Speculation.ValueType  # 0
+    """As the server is set."""
+    SPECULATION_OFF: _Speculation.ValueType  # 1
+    """Never."""
+    SPECULATION_SAFE: _Speculation.ValueType  # 2
+    """Only calls of tools without side effects."""
+
+class Speculation(_Speculation, metaclass=_SpeculationEnumTypeWrapper):
+    """Whether calls may be started before the model asks for them."""
+
+SPECULATION_UNSPECIFIED: Speculation.ValueType  # 0
+"""As the server is set."""
+SPECULATION_OFF: Speculation.ValueType  # 1
+"""Never."""
+SPECULATION_SAFE: Speculation.ValueType  # 2
+"""Only calls of tools without side effects."""
+Global___Speculation: _TypeAlias = Speculation  # noqa: Y015
+
+class _Exhaustion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExhaustionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Exhaustion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXHAUSTION_UNSPECIFIED: _Exhaustion.ValueType  # 0
+    """As the server is set."""
+    EXHAUSTION_STOP: _Exhaustion.ValueType  # 1
+    """Ends, failed."""
+    EXHAUSTION_FINISH: _Exhaustion.ValueType  # 2
+    """Starts nothing more and answers from what it has."""
+    EXHAUSTION_ASK: _Exhaustion.ValueType  # 3
+    """Pauses and asks whether it may use more."""
+
+class Exhaustion(_Exhaustion, metaclass=_ExhaustionEnumTypeWrapper):
+    """What a run does when a budget of its is used up."""
+
+EXHAUSTION_UNSPECIFIED: Exhaustion.ValueType  # 0
+"""As the server is set."""
+EXHAUSTION_STOP: Exhaustion.ValueType  # 1
+"""Ends, failed."""
+EXHAUSTION_FINISH: Exhaustion.ValueType  # 2
+"""Starts nothing more and answers from what it has."""
+EXHAUSTION_ASK: Exhaustion.ValueType  # 3
+"""Pauses and asks whether it may use more."""
+Global___Exhaustion: _TypeAlias = Exhaustion  # noqa: Y015
+
+class _ResultSource:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResultSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResultSource.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESULT_SOURCE_UNSPECIFIED: _ResultSource.ValueType  # 0
+    """There is no result."""
+    RESULT_SOURCE_TOOL: _ResultSource.ValueType  # 1
+    """The tool."""
+    RESULT_SOURCE_CACHE: _ResultSource.ValueType  # 2
+    """Kept from an earlier call with the same arguments."""
+    RESULT_SOURCE_JOINED: _ResultSource.ValueType  # 3
+    """An equal call was going on, and both got its result."""
+    RESULT_SOURCE_PREDICTED: _ResultSource.ValueType  # 4
+    """The call was started before the model asked for it."""
+    RESULT_SOURCE_FALLBACK: _ResultSource.ValueType  # 5
+    """The tool failed, and what stands in for it answered."""
+
+class ResultSource(_ResultSource, metaclass=_ResultSourceEnumTypeWrapper):
+    """Where the result of a call came from."""
+
+RESULT_SOURCE_UNSPECIFIED: ResultSource.ValueType  # 0
+"""There is no result."""
+RESULT_SOURCE_TOOL: ResultSource.ValueType  # 1
+"""The tool."""
+RESULT_SOURCE_CACHE: ResultSource.ValueType  # 2
+"""Kept from an earlier call with the same arguments."""
+RESULT_SOURCE_JOINED: ResultSource.ValueType  # 3
+"""An equal call was going on, and both got its result."""
+RESULT_SOURCE_PREDICTED: ResultSource.ValueType  # 4
+"""The call was started before the model asked for it."""
+RESULT_SOURCE_FALLBACK: ResultSource.ValueType  # 5
+"""The tool failed, and what stands in for it answered."""
+Global___ResultSource: _TypeAlias = ResultSource  # noqa: Y015
+
+class _WindDownCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WindDownCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WindDownCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WIND_DOWN_CAUSE_UNSPECIFIED: _WindDownCause.ValueType  # 0
+    """Never sent."""
+    WIND_DOWN_CAUSE_DEADLINE: _WindDownCause.ValueType  # 1
+    """Its deadline is near."""
+    WIND_DOWN_CAUSE_BUDGET: _WindDownCause.ValueType  # 2
+    """A budget is used up."""
+    WIND_DOWN_CAUSE_TURNS: _WindDownCause.ValueType  # 3
+    """No more turns are allowed."""
+    WIND_DOWN_CAUSE_LOOP: _WindDownCause.ValueType  # 4
+    """The model asks for the same calls over and over."""
+    WIND_DOWN_CAUSE_MEMORY: _WindDownCause.ValueType  # 5
+    """The server is short of memory."""
+
+class WindDownCause(_WindDownCause, metaclass=_WindDownCauseEnumTypeWrapper):
+    """Why a run stopped starting work before it was done."""
+
+WIND_DOWN_CAUSE_UNSPECIFIED: WindDownCause.ValueType  # 0
+"""Never sent."""
+WIND_DOWN_CAUSE_DEADLINE: WindDownCause.ValueType  # 1
+"""Its deadline is near."""
+WIND_DOWN_CAUSE_BUDGET: WindDownCause.ValueType  # 2
+"""A budget is used up."""
+WIND_DOWN_CAUSE_TURNS: WindDownCause.ValueType  # 3
+"""No more turns are allowed."""
+WIND_DOWN_CAUSE_LOOP: WindDownCause.ValueType  # 4
+"""The model asks for the same calls over and over."""
+WIND_DOWN_CAUSE_MEMORY: WindDownCause.ValueType  # 5
+"""The server is short of memory."""
+Global___WindDownCause: _TypeAlias = WindDownCause  # noqa: Y015
+
 @_typing.final
 class RunLimits(_message.Message):
-    """Bounds of one run, each within the server's own. Zero means the server's limit.
-    The limit on time is the deadline of the gRPC call.
+    """Bounds of one run, each within the server's own. Zero means the server's limit. The deadline of the
+    gRPC call bounds the run's time, too, unless the run is detached.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -140,22 +265,36 @@ class RunLimits(_message.Message):
     MAX_CALLS_FIELD_NUMBER: _builtins.int
     MAX_TURNS_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_COST_MICROS_FIELD_NUMBER: _builtins.int
+    MAX_DURATION_FIELD_NUMBER: _builtins.int
+    ON_EXHAUSTED_FIELD_NUMBER: _builtins.int
     max_calls: _builtins.int
     """Most tool calls in the whole run."""
     max_turns: _builtins.int
     """Most model turns."""
     max_tokens: _builtins.int
     """Most tokens written by the model over all turns."""
+    max_cost_micros: _builtins.int
+    """Most that models and tools may cost, in millionths of the server's currency."""
+    on_exhausted: Global___Exhaustion.ValueType
+    """What to do when one of these, or a budget of the server's, is used up."""
+    @_builtins.property
+    def max_duration(self) -> _duration_pb2.Duration:
+        """Longest time from acceptance to the end, up to 24 h. Time that the run waits for an answer counts."""
+
     def __init__(
         self,
         *,
         max_calls: _builtins.int = ...,
         max_turns: _builtins.int = ...,
         max_tokens: _builtins.int = ...,
+        max_cost_micros: _builtins.int = ...,
+        max_duration: _duration_pb2.Duration | None = ...,
+        on_exhausted: Global___Exhaustion.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_duration", b"max_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_calls", b"max_calls", "max_tokens", b"max_tokens", "max_turns", b"max_turns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_calls", b"max_calls", "max_cost_micros", b"max_cost_micros", "max_duration", b"max_duration", "max_tokens", b"max_tokens", "max_turns", b"max_turns", "on_exhausted", b"on_exhausted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,6 +332,12 @@ class RunSpec(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    PLAN_ONLY_FIELD_NUMBER: _builtins.int
+    DETACH_FIELD_NUMBER: _builtins.int
+    BACKGROUND_FIELD_NUMBER: _builtins.int
+    BYPASS_CACHE_FIELD_NUMBER: _builtins.int
+    MAY_ASK_FIELD_NUMBER: _builtins.int
+    SPECULATION_FIELD_NUMBER: _builtins.int
     input: _builtins.str
     """The request in plain language, 1 to 32,768 characters."""
     model: _builtins.str
@@ -201,6 +346,18 @@ class RunSpec(_message.Message):
     """Makes submission idempotent: the same id with the same body gives the same run, with another
     body ALREADY_EXISTS. Up to 128 printable ASCII characters; empty for none.
     """
+    plan_only: _builtins.bool
+    """Stop before any tool runs: the run ends with the calls of the first turn, not started."""
+    detach: _builtins.bool
+    """Go on when the caller leaves. `WatchRun` finds the run again."""
+    background: _builtins.bool
+    """Nobody waits for this run: its calls give way to those of other runs."""
+    bypass_cache: _builtins.bool
+    """Take no results from the cache and keep none in it."""
+    may_ask: _builtins.bool
+    """The model may put questions to the caller, who answers them through `ClarificationService`."""
+    speculation: Global___Speculation.ValueType
+    """Whether calls may be started before the model asks for them."""
     @_builtins.property
     def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the tools that may be used; empty for all that the caller may use."""
@@ -222,10 +379,16 @@ class RunSpec(_message.Message):
         request_id: _builtins.str = ...,
         limits: Global___RunLimits | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        plan_only: _builtins.bool = ...,
+        detach: _builtins.bool = ...,
+        background: _builtins.bool = ...,
+        bypass_cache: _builtins.bool = ...,
+        may_ask: _builtins.bool = ...,
+        speculation: Global___Speculation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "labels", b"labels", "limits", b"limits", "model", b"model", "request_id", b"request_id", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["background", b"background", "bypass_cache", b"bypass_cache", "detach", b"detach", "input", b"input", "labels", b"labels", "limits", b"limits", "may_ask", b"may_ask", "model", b"model", "plan_only", b"plan_only", "request_id", b"request_id", "speculation", b"speculation", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,29 +396,37 @@ Global___RunSpec: _TypeAlias = RunSpec  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Tokens spent."""
+    """What was used up."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """Tokens read by the model."""
     completion_tokens: _builtins.int
     """Tokens written by the model."""
     cached_tokens: _builtins.int
     """Those of `prompt_tokens` that came from the prefix cache and were not computed again."""
+    cost_micros: _builtins.int
+    """What models and tools cost, in millionths of `currency`."""
+    currency: _builtins.str
+    """Currency of `cost_micros`, as in ISO 4217; empty when there is no cost."""
     def __init__(
         self,
         *,
         prompt_tokens: _builtins.int = ...,
         completion_tokens: _builtins.int = ...,
         cached_tokens: _builtins.int = ...,
+        cost_micros: _builtins.int = ...,
+        currency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "completion_tokens", b"completion_tokens", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "completion_tokens", b"completion_tokens", "cost_micros", b"cost_micros", "currency", b"currency", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -320,6 +491,72 @@ class ToolCallFailure(_message.Message):
 Global___ToolCallFailure: _TypeAlias = ToolCallFailure  # noqa: Y015
 
 @_typing.final
+class CallWaits(_message.Message):
+    """Where the time of a call went, from its sealing to its end. A part that took no time is absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURN_FIELD_NUMBER: _builtins.int
+    PARENTS_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
+    WORK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def turn(self) -> _duration_pb2.Duration:
+        """For the model's turn to end, which calls with side effects wait for."""
+
+    @_builtins.property
+    def parents(self) -> _duration_pb2.Duration:
+        """For the calls whose results it uses."""
+
+    @_builtins.property
+    def question(self) -> _duration_pb2.Duration:
+        """For an answer from the caller."""
+
+    @_builtins.property
+    def budget(self) -> _duration_pb2.Duration:
+        """For somebody to allow the run more."""
+
+    @_builtins.property
+    def cache(self) -> _duration_pb2.Duration:
+        """For an equal call that was going on."""
+
+    @_builtins.property
+    def queue(self) -> _duration_pb2.Duration:
+        """For a slot."""
+
+    @_builtins.property
+    def retry(self) -> _duration_pb2.Duration:
+        """Between attempts."""
+
+    @_builtins.property
+    def work(self) -> _duration_pb2.Duration:
+        """For the tool itself."""
+
+    def __init__(
+        self,
+        *,
+        turn: _duration_pb2.Duration | None = ...,
+        parents: _duration_pb2.Duration | None = ...,
+        question: _duration_pb2.Duration | None = ...,
+        budget: _duration_pb2.Duration | None = ...,
+        cache: _duration_pb2.Duration | None = ...,
+        queue: _duration_pb2.Duration | None = ...,
+        retry: _duration_pb2.Duration | None = ...,
+        work: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cache", b"cache", "parents", b"parents", "question", b"question", "queue", b"queue", "retry", b"retry", "turn", b"turn", "work", b"work"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "cache", b"cache", "parents", b"parents", "question", b"question", "queue", b"queue", "retry", b"retry", "turn", b"turn", "work", b"work"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallWaits: _TypeAlias = CallWaits  # noqa: Y015
+
+@_typing.final
 class ToolCall(_message.Message):
     """One call of one tool within a run."""
 
@@ -339,6 +576,11 @@ class ToolCall(_message.Message):
     DEPENDS_ON_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     SKIPPED_BECAUSE_FIELD_NUMBER: _builtins.int
+    ITEM_OF_FIELD_NUMBER: _builtins.int
+    USED_ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    WAITS_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Unique within the run: `c<turn>_<index>`."""
     tool: _builtins.str
@@ -346,7 +588,7 @@ class ToolCall(_message.Message):
     version: _builtins.str
     """The tool's version at the time of the call."""
     arguments_json: _builtins.bytes
-    """The arguments: one JSON object, UTF-8."""
+    """The arguments as the model wrote them: one JSON object, UTF-8."""
     result_json: _builtins.bytes
     """The result: JSON, UTF-8; empty until the call succeeded."""
     content_type: _builtins.str
@@ -357,6 +599,12 @@ class ToolCall(_message.Message):
     """How often the tool was started for this call."""
     skipped_because: _builtins.str
     """Why the call never started; set when `state` is SKIPPED."""
+    item_of: _builtins.str
+    """The call that this is one item of, when that call is made for each of a list."""
+    used_arguments_json: _builtins.bytes
+    """What the tool got, where that is not `arguments_json`: with results of other calls filled in."""
+    source: Global___ResultSource.ValueType
+    """Where the result came from."""
     @_builtins.property
     def seal_time(self) -> _timestamp_pb2.Timestamp:
         """When the model had written the call."""
@@ -377,6 +625,14 @@ class ToolCall(_message.Message):
     def failure(self) -> Global___ToolCallFailure:
         """Why there is no result; set when `state` is FAILED."""
 
+    @_builtins.property
+    def waits(self) -> Global___CallWaits:
+        """Where its time went; set when the call has ended."""
+
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """How old the result was, when it came from the cache."""
+
     def __init__(
         self,
         *,
@@ -394,14 +650,175 @@ class ToolCall(_message.Message):
         depends_on: _abc.Iterable[_builtins.str] | None = ...,
         failure: Global___ToolCallFailure | None = ...,
         skipped_because: _builtins.str = ...,
+        item_of: _builtins.str = ...,
+        used_arguments_json: _builtins.bytes = ...,
+        waits: Global___CallWaits | None = ...,
+        source: Global___ResultSource.ValueType = ...,
+        age: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "failure", b"failure", "seal_time", b"seal_time", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "end_time", b"end_time", "failure", b"failure", "seal_time", b"seal_time", "start_time", b"start_time", "waits", b"waits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "attempts", b"attempts", "call_id", b"call_id", "content_type", b"content_type", "depends_on", b"depends_on", "end_time", b"end_time", "failure", b"failure", "result_json", b"result_json", "seal_time", b"seal_time", "skipped_because", b"skipped_because", "start_time", b"start_time", "state", b"state", "tool", b"tool", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "arguments_json", b"arguments_json", "attempts", b"attempts", "call_id", b"call_id", "content_type", b"content_type", "depends_on", b"depends_on", "end_time", b"end_time", "failure", b"failure", "item_of", b"item_of", "result_json", b"result_json", "seal_time", b"seal_time", "skipped_because", b"skipped_because", "source", b"source", "start_time", b"start_time", "state", b"state", "tool", b"tool", "used_arguments_json", b"used_arguments_json", "version", b"version", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolCall: _TypeAlias = ToolCall  # noqa: Y015
+
+@_typing.final
+class CallPredicted(_message.Message):
+    """A call was started that the model had not asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTION_ID_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
+    prediction_id: _builtins.str
+    """Unique within the run."""
+    tool: _builtins.str
+    """The tool's name."""
+    arguments_json: _builtins.bytes
+    """The arguments: one JSON object, UTF-8."""
+    version: _builtins.str
+    """The tool's version."""
+    confidence: _builtins.float
+    """How likely the call seemed, from 0 to 1."""
+    basis: _builtins.str
+    """Why it seemed likely, in words."""
+    def __init__(
+        self,
+        *,
+        prediction_id: _builtins.str = ...,
+        tool: _builtins.str = ...,
+        arguments_json: _builtins.bytes = ...,
+        version: _builtins.str = ...,
+        confidence: _builtins.float = ...,
+        basis: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "basis", b"basis", "confidence", b"confidence", "prediction_id", b"prediction_id", "tool", b"tool", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallPredicted: _TypeAlias = CallPredicted  # noqa: Y015
+
+@_typing.final
+class PredictionSettled(_message.Message):
+    """The model asked for a predicted call, or will not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTION_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    BECAUSE_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
+    SAVED_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
+    prediction_id: _builtins.str
+    """The prediction."""
+    call_id: _builtins.str
+    """The call that got its result; empty when the model did not ask for it."""
+    because: _builtins.str
+    """Why it was for nothing; empty when it was not."""
+    cost_micros: _builtins.int
+    """What the call cost, in millionths of the server's currency."""
+    @_builtins.property
+    def spent(self) -> _duration_pb2.Duration:
+        """How long the tool had worked when the model asked, or in all when it was for nothing."""
+
+    @_builtins.property
+    def saved(self) -> _duration_pb2.Duration:
+        """How much earlier the result is there than without the prediction."""
+
+    def __init__(
+        self,
+        *,
+        prediction_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        because: _builtins.str = ...,
+        spent: _duration_pb2.Duration | None = ...,
+        saved: _duration_pb2.Duration | None = ...,
+        cost_micros: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["saved", b"saved", "spent", b"spent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "call_id", b"call_id", "cost_micros", b"cost_micros", "prediction_id", b"prediction_id", "saved", b"saved", "spent", b"spent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PredictionSettled: _TypeAlias = PredictionSettled  # noqa: Y015
+
+@_typing.final
+class Prediction(_message.Message):
+    """A predicted call and what came of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTED_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def predicted(self) -> Global___CallPredicted:
+        """The call."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was started."""
+
+    @_builtins.property
+    def settled(self) -> Global___PredictionSettled:
+        """What came of it; absent while that is open."""
+
+    def __init__(
+        self,
+        *,
+        predicted: Global___CallPredicted | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        settled: Global___PredictionSettled | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["predicted", b"predicted", "settled", b"settled", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["predicted", b"predicted", "settled", b"settled", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Prediction: _TypeAlias = Prediction  # noqa: Y015
+
+@_typing.final
+class WindDownStarted(_message.Message):
+    """The run starts nothing more and answers from what it has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    BECAUSE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    cause: Global___WindDownCause.ValueType
+    """Why, as one of a few."""
+    because: _builtins.str
+    """Why, in words."""
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The calls that it does without."""
+
+    def __init__(
+        self,
+        *,
+        cause: Global___WindDownCause.ValueType = ...,
+        because: _builtins.str = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["because", b"because", "cause", b"cause", "missing", b"missing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WindDownStarted: _TypeAlias = WindDownStarted  # noqa: Y015
 
 @_typing.final
 class Run(_message.Message):
@@ -423,6 +840,10 @@ class Run(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     LAST_SEQ_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    WIND_DOWN_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """`run_` and a UUIDv7 in Crockford's base 32."""
     state: Global___RunState.ValueType
@@ -437,6 +858,8 @@ class Run(_message.Message):
     """Sequence number of the last event folded into this view."""
     correlation_id: _builtins.str
     """The correlation id of the call that submitted it."""
+    degraded: _builtins.bool
+    """Whether something stood in for a tool or a model that failed."""
     @_builtins.property
     def spec(self) -> Global___RunSpec:
         """What was asked."""
@@ -465,6 +888,18 @@ class Run(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def wind_down(self) -> Global___WindDownStarted:
+        """Why it stopped starting work early; absent when it did not."""
+
+    @_builtins.property
+    def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prediction]:
+        """The calls that were started before the model asked for them."""
+
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[_clarification_pb2.Clarification]:
+        """The questions that it asked, in order."""
+
     def __init__(
         self,
         *,
@@ -482,10 +917,14 @@ class Run(_message.Message):
         model: _builtins.str = ...,
         last_seq: _builtins.int = ...,
         correlation_id: _builtins.str = ...,
+        degraded: _builtins.bool = ...,
+        wind_down: Global___WindDownStarted | None = ...,
+        predictions: _abc.Iterable[Global___Prediction] | None = ...,
+        questions: _abc.Iterable[_clarification_pb2.Clarification] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "spec", b"spec", "start_time", b"start_time", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "spec", b"spec", "start_time", b"start_time", "usage", b"usage", "wind_down", b"wind_down"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "calls", b"calls", "correlation_id", b"correlation_id", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "last_seq", b"last_seq", "model", b"model", "partial", b"partial", "run_id", b"run_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "calls", b"calls", "correlation_id", b"correlation_id", "create_time", b"create_time", "degraded", b"degraded", "end_time", b"end_time", "error", b"error", "last_seq", b"last_seq", "model", b"model", "partial", b"partial", "predictions", b"predictions", "questions", b"questions", "run_id", b"run_id", "spec", b"spec", "start_time", b"start_time", "state", b"state", "usage", b"usage", "wind_down", b"wind_down"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -592,14 +1031,17 @@ class ToolCallSealed(_message.Message):
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    ITEM_OF_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """The call."""
     tool: _builtins.str
     """The tool's name."""
     arguments_json: _builtins.bytes
-    """The arguments: one JSON object, UTF-8."""
+    """The arguments as the model wrote them: one JSON object, UTF-8."""
     version: _builtins.str
     """The tool's version; empty for a tool that does not exist."""
+    item_of: _builtins.str
+    """The call that this is one item of, when that call is made for each of a list."""
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Calls whose results this one uses."""
@@ -612,10 +1054,11 @@ class ToolCallSealed(_message.Message):
         arguments_json: _builtins.bytes = ...,
         version: _builtins.str = ...,
         depends_on: _abc.Iterable[_builtins.str] | None = ...,
+        item_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "depends_on", b"depends_on", "tool", b"tool", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "call_id", b"call_id", "depends_on", b"depends_on", "item_of", b"item_of", "tool", b"tool", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -629,23 +1072,69 @@ class ToolCallStarted(_message.Message):
 
     CALL_ID_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    TOOL_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """The call."""
     attempt: _builtins.int
     """Counted from 1."""
+    arguments_json: _builtins.bytes
+    """What the tool got, where that is not what the model wrote: with results of other calls filled in."""
+    tool: _builtins.str
+    """The tool that ran, where that is another: the one that stands in."""
     def __init__(
         self,
         *,
         call_id: _builtins.str = ...,
         attempt: _builtins.int = ...,
+        arguments_json: _builtins.bytes = ...,
+        tool: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call_id", b"call_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "attempt", b"attempt", "call_id", b"call_id", "tool", b"tool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolCallStarted: _TypeAlias = ToolCallStarted  # noqa: Y015
+
+@_typing.final
+class ToolCallRetried(_message.Message):
+    """An attempt failed, and another follows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """The call."""
+    attempt: _builtins.int
+    """The attempt that failed, counted from 1."""
+    @_builtins.property
+    def failure(self) -> Global___ToolCallFailure:
+        """Why."""
+
+    @_builtins.property
+    def delay(self) -> _duration_pb2.Duration:
+        """How long until the next attempt."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        failure: Global___ToolCallFailure | None = ...,
+        delay: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call_id", b"call_id", "delay", b"delay", "failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolCallRetried: _TypeAlias = ToolCallRetried  # noqa: Y015
 
 @_typing.final
 class ToolCallOk(_message.Message):
@@ -655,19 +1144,29 @@ class ToolCallOk(_message.Message):
 
     RESULT_JSON_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
     result_json: _builtins.bytes
     """JSON, UTF-8."""
     content_type: _builtins.str
     """Media type of the result."""
+    source: Global___ResultSource.ValueType
+    """Where the result came from."""
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """How old the result was, when it came from the cache."""
+
     def __init__(
         self,
         *,
         result_json: _builtins.bytes = ...,
         content_type: _builtins.str = ...,
+        source: Global___ResultSource.ValueType = ...,
+        age: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "result_json", b"result_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "content_type", b"content_type", "result_json", b"result_json", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -705,6 +1204,7 @@ class ToolCallFinished(_message.Message):
     OK_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     SKIPPED_FIELD_NUMBER: _builtins.int
+    WAITS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """The call."""
     @_builtins.property
@@ -719,6 +1219,10 @@ class ToolCallFinished(_message.Message):
     def skipped(self) -> Global___ToolCallSkipped:
         """Before it started."""
 
+    @_builtins.property
+    def waits(self) -> Global___CallWaits:
+        """Where its time went."""
+
     def __init__(
         self,
         *,
@@ -726,16 +1230,133 @@ class ToolCallFinished(_message.Message):
         ok: Global___ToolCallOk | None = ...,
         failed: Global___ToolCallFailure | None = ...,
         skipped: Global___ToolCallSkipped | None = ...,
+        waits: Global___CallWaits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "ok", b"ok", "outcome", b"outcome", "skipped", b"skipped"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "ok", b"ok", "outcome", b"outcome", "skipped", b"skipped", "waits", b"waits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "failed", b"failed", "ok", b"ok", "outcome", b"outcome", "skipped", b"skipped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "failed", b"failed", "ok", b"ok", "outcome", b"outcome", "skipped", b"skipped", "waits", b"waits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["ok", "failed", "skipped"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___ToolCallFinished: _TypeAlias = ToolCallFinished  # noqa: Y015
+
+@_typing.final
+class QuestionAsked(_message.Message):
+    """Somebody has to answer before a call, or the run, can go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTION_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    DEFAULT_JSON_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    question_id: _builtins.str
+    """Unique within the run."""
+    call_id: _builtins.str
+    """The call that waits for the answer; empty when the run does."""
+    kind: _clarification_pb2.QuestionKind.ValueType
+    """What the question is about."""
+    prompt: _builtins.str
+    """The question, for a person."""
+    schema_json: _builtins.bytes
+    """JSON Schema (2020-12) of the answer, UTF-8."""
+    default_json: _builtins.bytes
+    """The answer that counts when none came in time: JSON, UTF-8; empty for none."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the question is settled without an answer."""
+
+    def __init__(
+        self,
+        *,
+        question_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        kind: _clarification_pb2.QuestionKind.ValueType = ...,
+        prompt: _builtins.str = ...,
+        schema_json: _builtins.bytes = ...,
+        default_json: _builtins.bytes = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "default_json", b"default_json", "expire_time", b"expire_time", "kind", b"kind", "prompt", b"prompt", "question_id", b"question_id", "schema_json", b"schema_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuestionAsked: _TypeAlias = QuestionAsked  # noqa: Y015
+
+@_typing.final
+class QuestionSettled(_message.Message):
+    """A question needs no answer any more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTION_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ANSWER_JSON_FIELD_NUMBER: _builtins.int
+    question_id: _builtins.str
+    """The question."""
+    state: _clarification_pb2.ClarificationState.ValueType
+    """How it was settled."""
+    answer_json: _builtins.bytes
+    """The answer that counts: JSON, UTF-8; empty when there is none."""
+    def __init__(
+        self,
+        *,
+        question_id: _builtins.str = ...,
+        state: _clarification_pb2.ClarificationState.ValueType = ...,
+        answer_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_json", b"answer_json", "question_id", b"question_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuestionSettled: _TypeAlias = QuestionSettled  # noqa: Y015
+
+@_typing.final
+class BudgetExhausted(_message.Message):
+    """A budget would be exceeded by what comes next."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    DIMENSION_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """Whose budget it is, such as `run` or `tenant`."""
+    dimension: _builtins.str
+    """What it counts, such as `calls`, `tokens` or `cost_micros`."""
+    limit: _builtins.int
+    """How much there is, in units of `dimension`."""
+    used: _builtins.int
+    """How much was used."""
+    action: Global___Exhaustion.ValueType
+    """What the run does about it."""
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        dimension: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        used: _builtins.int = ...,
+        action: Global___Exhaustion.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "dimension", b"dimension", "limit", b"limit", "scope", b"scope", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetExhausted: _TypeAlias = BudgetExhausted  # noqa: Y015
 
 @_typing.final
 class ModelAttempt(_message.Message):
@@ -828,12 +1449,15 @@ class RunFinished(_message.Message):
     PARTIAL_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     state: Global___RunState.ValueType
     """SUCCEEDED, FAILED or CANCELLED."""
     answer: _builtins.str
     """The answer."""
     partial: _builtins.bool
     """Whether the answer lacks something that was asked for."""
+    degraded: _builtins.bool
+    """Whether something stood in for a tool or a model that failed."""
     @_builtins.property
     def usage(self) -> Global___Usage:
         """Tokens over all turns."""
@@ -850,10 +1474,11 @@ class RunFinished(_message.Message):
         partial: _builtins.bool = ...,
         usage: Global___Usage | None = ...,
         error: Global___RunError | None = ...,
+        degraded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "partial", b"partial", "state", b"state", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "degraded", b"degraded", "error", b"error", "partial", b"partial", "state", b"state", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -878,6 +1503,13 @@ class RunEvent(_message.Message):
     TOOL_CALL_FINISHED_FIELD_NUMBER: _builtins.int
     MODEL_TURN_FINISHED_FIELD_NUMBER: _builtins.int
     RUN_FINISHED_FIELD_NUMBER: _builtins.int
+    TOOL_CALL_RETRIED_FIELD_NUMBER: _builtins.int
+    CALL_PREDICTED_FIELD_NUMBER: _builtins.int
+    PREDICTION_SETTLED_FIELD_NUMBER: _builtins.int
+    QUESTION_ASKED_FIELD_NUMBER: _builtins.int
+    QUESTION_SETTLED_FIELD_NUMBER: _builtins.int
+    BUDGET_EXHAUSTED_FIELD_NUMBER: _builtins.int
+    WIND_DOWN_STARTED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """The run."""
     seq: _builtins.int
@@ -918,6 +1550,34 @@ class RunEvent(_message.Message):
     def run_finished(self) -> Global___RunFinished:
         """The run ended."""
 
+    @_builtins.property
+    def tool_call_retried(self) -> Global___ToolCallRetried:
+        """An attempt failed, and another follows."""
+
+    @_builtins.property
+    def call_predicted(self) -> Global___CallPredicted:
+        """A call was started that the model had not asked for."""
+
+    @_builtins.property
+    def prediction_settled(self) -> Global___PredictionSettled:
+        """The model asked for a predicted call, or will not."""
+
+    @_builtins.property
+    def question_asked(self) -> Global___QuestionAsked:
+        """Somebody has to answer before a call, or the run, can go on."""
+
+    @_builtins.property
+    def question_settled(self) -> Global___QuestionSettled:
+        """A question needs no answer any more."""
+
+    @_builtins.property
+    def budget_exhausted(self) -> Global___BudgetExhausted:
+        """A budget would be exceeded by what comes next."""
+
+    @_builtins.property
+    def wind_down_started(self) -> Global___WindDownStarted:
+        """The run starts nothing more and answers from what it has."""
+
     def __init__(
         self,
         *,
@@ -932,12 +1592,19 @@ class RunEvent(_message.Message):
         tool_call_finished: Global___ToolCallFinished | None = ...,
         model_turn_finished: Global___ModelTurnFinished | None = ...,
         run_finished: Global___RunFinished | None = ...,
+        tool_call_retried: Global___ToolCallRetried | None = ...,
+        call_predicted: Global___CallPredicted | None = ...,
+        prediction_settled: Global___PredictionSettled | None = ...,
+        question_asked: Global___QuestionAsked | None = ...,
+        question_settled: Global___QuestionSettled | None = ...,
+        budget_exhausted: Global___BudgetExhausted | None = ...,
+        wind_down_started: Global___WindDownStarted | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model_turn_finished", b"model_turn_finished", "model_turn_started", b"model_turn_started", "run_finished", b"run_finished", "run_started", b"run_started", "text_delta", b"text_delta", "time", b"time", "tool_call_finished", b"tool_call_finished", "tool_call_sealed", b"tool_call_sealed", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget_exhausted", b"budget_exhausted", "call_predicted", b"call_predicted", "kind", b"kind", "model_turn_finished", b"model_turn_finished", "model_turn_started", b"model_turn_started", "prediction_settled", b"prediction_settled", "question_asked", b"question_asked", "question_settled", b"question_settled", "run_finished", b"run_finished", "run_started", b"run_started", "text_delta", b"text_delta", "time", b"time", "tool_call_finished", b"tool_call_finished", "tool_call_retried", b"tool_call_retried", "tool_call_sealed", b"tool_call_sealed", "tool_call_started", b"tool_call_started", "wind_down_started", b"wind_down_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model_turn_finished", b"model_turn_finished", "model_turn_started", b"model_turn_started", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "seq", b"seq", "text_delta", b"text_delta", "time", b"time", "tool_call_finished", b"tool_call_finished", "tool_call_sealed", b"tool_call_sealed", "tool_call_started", b"tool_call_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_exhausted", b"budget_exhausted", "call_predicted", b"call_predicted", "kind", b"kind", "model_turn_finished", b"model_turn_finished", "model_turn_started", b"model_turn_started", "prediction_settled", b"prediction_settled", "question_asked", b"question_asked", "question_settled", b"question_settled", "run_finished", b"run_finished", "run_id", b"run_id", "run_started", b"run_started", "seq", b"seq", "text_delta", b"text_delta", "time", b"time", "tool_call_finished", b"tool_call_finished", "tool_call_retried", b"tool_call_retried", "tool_call_sealed", b"tool_call_sealed", "tool_call_started", b"tool_call_started", "wind_down_started", b"wind_down_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "model_turn_started", "text_delta", "tool_call_sealed", "tool_call_started", "tool_call_finished", "model_turn_finished", "run_finished"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "model_turn_started", "text_delta", "tool_call_sealed", "tool_call_started", "tool_call_finished", "model_turn_finished", "run_finished", "tool_call_retried", "call_predicted", "prediction_settled", "question_asked", "question_settled", "budget_exhausted", "wind_down_started"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from podium.v1 import run_pb2 as podium_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14podium/v1/tool.proto\x12\tpodium.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x13podium/v1/run.proto\"6\n\x0bToolExample\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x02 \x01(\x0c\"\xb1\x02\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x19\n\x11input_schema_json\x18\x03 \x01(\x0c\x12\x1a\n\x12output_schema_json\x18\x04 \x01(\x0c\x12,\n\x0cside_effects\x18\x05 \x01(\x0e\x32\x16.podium.v1.SideEffects\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04type\x18\x07 \x01(\t\x12,\n\tcache_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\t \x01(\t\x12(\n\x08\x65xamples\x18\n \x03(\x0b\x32\x16.podium.v1.ToolExample\"O\n\x10ListToolsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"L\n\x11ListToolsResponse\x12\x1e\n\x05tools\x18\x01 \x03(\x0b\x32\x0f.podium.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x0eGetToolRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\"0\n\x0fGetToolResponse\x12\x1d\n\x04tool\x18\x01 \x01(\x0b\x32\x0f.podium.v1.Tool\"c\n\x11InvokeToolRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12!\n\x0e\x61rguments_json\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\"7\n\x12InvokeToolResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.podium.v1.ToolCall*{\n\x0bSideEffects\x12\x1c\n\x18SIDE_EFFECTS_UNSPECIFIED\x10\x00\x12\x15\n\x11SIDE_EFFECTS_NONE\x10\x01\x12\x1b\n\x17SIDE_EFFECTS_IDEMPOTENT\x10\x02\x12\x1a\n\x16SIDE_EFFECTS_EFFECTFUL\x10\x03\x32\xec\x01\n\x0bToolService\x12K\n\tListTools\x12\x1b.podium.v1.ListToolsRequest\x1a\x1c.podium.v1.ListToolsResponse\"\x03\x90\x02\x01\x12\x45\n\x07GetTool\x12\x19.podium.v1.GetToolRequest\x1a\x1a.podium.v1.GetToolResponse\"\x03\x90\x02\x01\x12I\n\nInvokeTool\x12\x1c.podium.v1.InvokeToolRequest\x1a\x1d.podium.v1.InvokeToolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14podium/v1/tool.proto\x12\tpodium.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x13podium/v1/run.proto\"6\n\x0bToolExample\x12\x0f\n\x07request\x18\x01 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x02 \x01(\x0c\"\x8a\x03\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x19\n\x11input_schema_json\x18\x03 \x01(\x0c\x12\x1a\n\x12output_schema_json\x18\x04 \x01(\x0c\x12,\n\x0cside_effects\x18\x05 \x01(\x0e\x32\x16.podium.v1.SideEffects\x12*\n\x07timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04type\x18\x07 \x01(\t\x12,\n\tcache_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07version\x18\t \x01(\t\x12(\n\x08\x65xamples\x18\n \x03(\x0b\x32\x16.podium.v1.ToolExample\x12\x15\n\rfallback_tool\x18\x0b \x01(\t\x12\x1c\n\x14\x66\x61llback_result_json\x18\x0c \x01(\x0c\x12\r\n\x05hedge\x18\r \x01(\x08\x12\x13\n\x0b\x63ost_micros\x18\x0e \x01(\x03\"O\n\x10ListToolsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"L\n\x11ListToolsResponse\x12\x1e\n\x05tools\x18\x01 \x03(\x0b\x32\x0f.podium.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\x0eGetToolRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\"0\n\x0fGetToolResponse\x12\x1d\n\x04tool\x18\x01 \x01(\x0b\x32\x0f.podium.v1.Tool\"c\n\x11InvokeToolRequest\x12+\n\x04name\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$\x12!\n\x0e\x61rguments_json\x18\x02 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\"7\n\x12InvokeToolResponse\x12!\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x13.podium.v1.ToolCall*{\n\x0bSideEffects\x12\x1c\n\x18SIDE_EFFECTS_UNSPECIFIED\x10\x00\x12\x15\n\x11SIDE_EFFECTS_NONE\x10\x01\x12\x1b\n\x17SIDE_EFFECTS_IDEMPOTENT\x10\x02\x12\x1a\n\x16SIDE_EFFECTS_EFFECTFUL\x10\x03\x32\xec\x01\n\x0bToolService\x12K\n\tListTools\x12\x1b.podium.v1.ListToolsRequest\x1a\x1c.podium.v1.ListToolsResponse\"\x03\x90\x02\x01\x12\x45\n\x07GetTool\x12\x19.podium.v1.GetToolRequest\x1a\x1a.podium.v1.GetToolResponse\"\x03\x90\x02\x01\x12I\n\nInvokeTool\x12\x1c.podium.v1.InvokeToolRequest\x1a\x1d.podium.v1.InvokeToolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,24 +48,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLSERVICE'].methods_by_name['ListTools']._serialized_options = b'\220\002\001'
   _globals['_TOOLSERVICE'].methods_by_name['GetTool']._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['GetTool']._serialized_options = b'\220\002\001'
-  _globals['_SIDEEFFECTS']._serialized_start=911
-  _globals['_SIDEEFFECTS']._serialized_end=1034
+  _globals['_SIDEEFFECTS']._serialized_start=1000
+  _globals['_SIDEEFFECTS']._serialized_end=1123
   _globals['_TOOLEXAMPLE']._serialized_start=117
   _globals['_TOOLEXAMPLE']._serialized_end=171
   _globals['_TOOL']._serialized_start=174
-  _globals['_TOOL']._serialized_end=479
-  _globals['_LISTTOOLSREQUEST']._serialized_start=481
-  _globals['_LISTTOOLSREQUEST']._serialized_end=560
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=562
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=638
-  _globals['_GETTOOLREQUEST']._serialized_start=640
-  _globals['_GETTOOLREQUEST']._serialized_end=701
-  _globals['_GETTOOLRESPONSE']._serialized_start=703
-  _globals['_GETTOOLRESPONSE']._serialized_end=751
-  _globals['_INVOKETOOLREQUEST']._serialized_start=753
-  _globals['_INVOKETOOLREQUEST']._serialized_end=852
-  _globals['_INVOKETOOLRESPONSE']._serialized_start=854
-  _globals['_INVOKETOOLRESPONSE']._serialized_end=909
-  _globals['_TOOLSERVICE']._serialized_start=1037
-  _globals['_TOOLSERVICE']._serialized_end=1273
+  _globals['_TOOL']._serialized_end=568
+  _globals['_LISTTOOLSREQUEST']._serialized_start=570
+  _globals['_LISTTOOLSREQUEST']._serialized_end=649
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=651
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=727
+  _globals['_GETTOOLREQUEST']._serialized_start=729
+  _globals['_GETTOOLREQUEST']._serialized_end=790
+  _globals['_GETTOOLRESPONSE']._serialized_start=792
+  _globals['_GETTOOLRESPONSE']._serialized_end=840
+  _globals['_INVOKETOOLREQUEST']._serialized_start=842
+  _globals['_INVOKETOOLREQUEST']._serialized_end=941
+  _globals['_INVOKETOOLRESPONSE']._serialized_start=943
+  _globals['_INVOKETOOLRESPONSE']._serialized_end=998
+  _globals['_TOOLSERVICE']._serialized_start=1126
+  _globals['_TOOLSERVICE']._serialized_end=1362
 # @@protoc_insertion_point(module_scope)

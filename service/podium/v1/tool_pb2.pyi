@@ -91,6 +91,10 @@ class Tool(_message.Message):
     CACHE_TTL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
+    FALLBACK_TOOL_FIELD_NUMBER: _builtins.int
+    FALLBACK_RESULT_JSON_FIELD_NUMBER: _builtins.int
+    HEDGE_FIELD_NUMBER: _builtins.int
+    COST_MICROS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique: `[a-z][a-z0-9_]{0,63}`."""
     description: _builtins.str
@@ -105,6 +109,14 @@ class Tool(_message.Message):
     """The class of resource it uses; limits apply per type."""
     version: _builtins.str
     """Changes when the same arguments may give another kind of result."""
+    fallback_tool: _builtins.str
+    """The tool that is called with the same arguments when this one fails for good; empty for none."""
+    fallback_result_json: _builtins.bytes
+    """The result that counts when this one fails for good: JSON, UTF-8; empty for none."""
+    hedge: _builtins.bool
+    """Whether a call that takes unusually long is tried a second time beside the first."""
+    cost_micros: _builtins.int
+    """Price of one call, in millionths of the server's currency."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Limit of one call."""
@@ -130,10 +142,14 @@ class Tool(_message.Message):
         cache_ttl: _duration_pb2.Duration | None = ...,
         version: _builtins.str = ...,
         examples: _abc.Iterable[Global___ToolExample] | None = ...,
+        fallback_tool: _builtins.str = ...,
+        fallback_result_json: _builtins.bytes = ...,
+        hedge: _builtins.bool = ...,
+        cost_micros: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache_ttl", b"cache_ttl", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_ttl", b"cache_ttl", "description", b"description", "examples", b"examples", "input_schema_json", b"input_schema_json", "name", b"name", "output_schema_json", b"output_schema_json", "side_effects", b"side_effects", "timeout", b"timeout", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_ttl", b"cache_ttl", "cost_micros", b"cost_micros", "description", b"description", "examples", b"examples", "fallback_result_json", b"fallback_result_json", "fallback_tool", b"fallback_tool", "hedge", b"hedge", "input_schema_json", b"input_schema_json", "name", b"name", "output_schema_json", b"output_schema_json", "side_effects", b"side_effects", "timeout", b"timeout", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,7 +39,7 @@ def test_the_last_line_holds_the_answer_and_the_usage_as_numbers() -> None:
     assert end["state"] == "RUN_STATE_SUCCEEDED"
     assert end["answer"] == "19 * 21 is 399. The time did not arrive."
     assert end["partial"] is True
-    assert end["usage"] == {"prompt_tokens": 40, "completion_tokens": 12, "cached_tokens": 0}
+    assert end["usage"] == {"prompt_tokens": 40, "completion_tokens": 12, "cached_tokens": 0, "cost_micros": 0}
 
 
 def test_an_empty_answer_is_still_there() -> None:
@@ -49,6 +49,7 @@ def test_an_empty_answer_is_still_there() -> None:
         "answer": "",
         "partial": False,
         "error": {"reason": "INTERNAL", "message": "m"},
+        "degraded": False,
     }
 
 
@@ -63,7 +64,8 @@ def test_64_bit_integers_are_numbers() -> None:
 
 def test_results_are_json_not_base64() -> None:
     ok = run_pb2.ToolCallFinished(call_id="c0_0", ok={"result_json": '"Grüße"'.encode(), "content_type": "text/plain"})
-    assert message_object(ok) == {"call_id": "c0_0", "ok": {"result": "Grüße", "content_type": "text/plain"}}
+    shown = message_object(ok)["ok"]
+    assert (shown["result"], shown["content_type"]) == ("Grüße", "text/plain")
     skipped = run_pb2.ToolCallFinished(call_id="c0_0", skipped={"because": "cancelled"})
     assert message_object(skipped) == {"call_id": "c0_0", "skipped": {"because": "cancelled"}}
 
@@ -83,8 +85,35 @@ def test_a_payload_that_is_not_json_is_shown_as_text() -> None:
 
 def test_maps_lists_and_unknown_enums() -> None:
     spec = run_pb2.RunSpec(input="x", tools=["a", "b"], labels={"team": "z"})
-    assert message_object(spec) == {"input": "x", "tools": ["a", "b"], "labels": {"team": "z"}}
+    shown = message_object(spec)
+    assert (shown["tools"], shown["labels"]) == (["a", "b"], {"team": "z"})
     assert message_object(run_pb2.RunFinished(state=99))["state"] == 99  # type: ignore[arg-type]
     sampled = message_object(inference_pb2.SamplingOptions(seed=0))
     assert sampled["seed"] == 0
     assert "seed" not in message_object(inference_pb2.SamplingOptions())
+
+
+def test_durations_are_seconds() -> None:
+    attempt = run_pb2.ModelAttempt(model="small", duration={"seconds": 1, "nanos": 250_000_000})
+    assert message_object(attempt) == {"model": "small", "duration": 1.25}
+    waits = run_pb2.CallWaits(queue={"nanos": 1_000})
+    assert json.dumps(message_object(waits)) == '{"queue": 1e-06}'
+
+
+def test_the_lines_of_questions_and_predictions_hold_json() -> None:
+    asked = run_pb2.QuestionAsked(
+        question_id="q0", prompt="Which?", schema_json=b'{"type": "string"}', default_json=b'"a"'
+    )
+    asked.expire_time.FromDatetime(datetime(2026, 11, 21, 10, tzinfo=UTC))
+    assert message_object(asked) == {
+        "question_id": "q0",
+        "kind": "QUESTION_KIND_UNSPECIFIED",
+        "prompt": "Which?",
+        "schema": {"type": "string"},
+        "default": "a",
+        "expire_time": "2026-11-21T10:00:00.000000Z",
+    }
+    settled = run_pb2.QuestionSettled(question_id="q0", answer_json=b"[1]")
+    assert message_object(settled)["answer"] == [1]
+    predicted = run_pb2.CallPredicted(prediction_id="p0", tool="t", arguments_json=b"{}", confidence=0.5)
+    assert message_object(predicted) == {"prediction_id": "p0", "tool": "t", "arguments": {}, "confidence": 0.5}

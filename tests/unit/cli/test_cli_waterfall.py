@@ -16,7 +16,7 @@ from podium.cli.terminal import clean
 from podium.cli.timeline import RowState, Timeline
 from podium.cli.waterfall import Bar, draw, duration, short_arguments, short_result, summary
 from podium.v1 import run_pb2
-from podium_client.events import event_of
+from podium_client._event_readers import event_of
 from unit.client.fake_podium import RUN_ID, event, sample_events
 
 

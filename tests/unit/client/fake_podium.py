@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
@@ -18,12 +19,9 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_status import rpc_status
 
 from podium.v1 import (
-    health_pb2 as podium_health_pb2,
-)
-from podium.v1 import (
-    health_pb2_grpc as podium_health_pb2_grpc,
-)
-from podium.v1 import (
+    clarification_pb2,
+    clarification_pb2_grpc,
+    explanation_pb2,
     inference_pb2,
     inference_pb2_grpc,
     orchestrator_pb2,
@@ -32,12 +30,19 @@ from podium.v1 import (
     tool_pb2,
     tool_pb2_grpc,
 )
+from podium.v1 import (
+    health_pb2 as podium_health_pb2,
+)
+from podium.v1 import (
+    health_pb2_grpc as podium_health_pb2_grpc,
+)
 
 RUN_ID = "run_01h455vb4pex5vsknk084sn02q"
 
 
 class FakePodium(
     orchestrator_pb2_grpc.OrchestratorServiceServicer,
+    clarification_pb2_grpc.ClarificationServiceServicer,
     inference_pb2_grpc.InferenceServiceServicer,
     tool_pb2_grpc.ToolServiceServicer,
     podium_health_pb2_grpc.HealthServiceServicer,
@@ -54,6 +59,9 @@ class FakePodium(
         self.events: Sequence[run_pb2.RunEvent] = sample_events()
         self.parts: Sequence[inference_pb2.GenerateResponse] = sample_parts()
         self.run = sample_run()
+        self.explanation = sample_explanation()
+        self.simulation = sample_simulation()
+        self.clarification = sample_clarification()
         self.call = run_pb2.ToolCall(
             call_id="c0_0",
             tool="calculate",
@@ -104,6 +112,39 @@ class FakePodium(
             await self._hold()
             if self.cancel_asked.is_set():
                 yield orchestrator_pb2.ExecuteStreamResponse(event=cancelled_event())
+
+    async def WatchRun(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        await self._enter(request, context)
+        with self._noticing():
+            for each in self.events:
+                if each.seq > request.after_seq:
+                    yield orchestrator_pb2.WatchRunResponse(event=each)
+            await self._hold()
+
+    async def ExplainRun(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return orchestrator_pb2.ExplainRunResponse(explanation=self.explanation)
+
+    async def SimulateRun(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return orchestrator_pb2.SimulateRunResponse(simulation=self.simulation)
+
+    async def ListClarifications(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        token = "" if request.page_token else "more"
+        return clarification_pb2.ListClarificationsResponse(clarifications=[self.clarification], next_page_token=token)
+
+    async def GetClarification(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return clarification_pb2.GetClarificationResponse(clarification=self.clarification)
+
+    async def AnswerClarification(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return clarification_pb2.AnswerClarificationResponse()
+
+    async def SkipClarification(self, request: Any, context: Any) -> Any:
+        await self._enter(request, context)
+        return clarification_pb2.SkipClarificationResponse()
 
     async def GetRun(self, request: Any, context: Any) -> Any:
         await self._enter(request, context)
@@ -180,6 +221,7 @@ async def serving(fake: FakePodium, credentials: grpc.ServerCredentials | None =
     """Serve `fake` for the block; `fake.address` says where."""
     server = aio.server(options=[("grpc.so_reuseport", 0)])
     orchestrator_pb2_grpc.add_OrchestratorServiceServicer_to_server(fake, server)
+    clarification_pb2_grpc.add_ClarificationServiceServicer_to_server(fake, server)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(fake, server)
     tool_pb2_grpc.add_ToolServiceServicer_to_server(fake, server)
     podium_health_pb2_grpc.add_HealthServiceServicer_to_server(fake, server)
@@ -250,6 +292,148 @@ def sample_run(state: run_pb2.RunState.ValueType = run_pb2.RUN_STATE_SUCCEEDED) 
         run.error.reason = "MODEL_NOT_READY"
         run.error.message = "the model is starting"
     return run
+
+
+def sample_clarification() -> clarification_pb2.Clarification:
+    asked = clarification_pb2.Clarification(
+        run_id=RUN_ID,
+        question_id="q0",
+        call_id="c0_1",
+        kind=clarification_pb2.QUESTION_KIND_CHOICE,
+        prompt="Which Berlin?",
+        schema_json=b'{"type": "string", "enum": ["Germany", "Ohio"]}',
+        default_json=b'"Germany"',
+        state=clarification_pb2.CLARIFICATION_STATE_OPEN,
+    )
+    asked.create_time.FromMilliseconds(1_700_000_000_000)
+    asked.expire_time.FromMilliseconds(1_700_000_060_000)
+    return asked
+
+
+def span(milliseconds: int) -> Duration:
+    """Return a span as a message."""
+    made = Duration()
+    made.FromMilliseconds(milliseconds)
+    return made
+
+
+def sample_simulation() -> explanation_pb2.Simulation:
+    """One turn and one call of it, which is estimated."""
+    return explanation_pb2.Simulation(
+        makespan=span(500),
+        slow_makespan=span(900),
+        turns=[explanation_pb2.SimulatedTurn(turn=0, start_offset=span(0), end_offset=span(200))],
+        calls=[
+            explanation_pb2.SimulatedCall(
+                call_id="c0_0",
+                tool="calculate",
+                seal_offset=span(100),
+                ready_offset=span(100),
+                start_offset=span(150),
+                end_offset=span(500),
+                queue=span(50),
+                estimated=True,
+                critical=True,
+            )
+        ],
+        critical_path=[
+            explanation_pb2.PathSegment(
+                kind=explanation_pb2.PATH_SEGMENT_KIND_WORK,
+                node_id="c0_0",
+                start_offset=span(150),
+                duration=span(350),
+                because="c0_0 (calculate) works",
+            )
+        ],
+        usage=run_pb2.Usage(cost_micros=1500, currency="EUR"),
+        tool_cost_micros=1500,
+        verdicts=[
+            explanation_pb2.Verdict(
+                dimension="deadline", limit=0.4, predicted=0.5, slow=0.9, exceeded_offset=span(400)
+            ),
+            explanation_pb2.Verdict(dimension="seconds", limit=0.7, predicted=0.5, slow=0.9, kept=True),
+            explanation_pb2.Verdict(dimension="calls", limit=8, predicted=1, slow=1, kept=True, kept_when_slow=True),
+        ],
+        binds_first="deadline",
+        unknown_tools=["current_time"],
+    )
+
+
+def sample_explanation() -> explanation_pb2.RunExplanation:
+    """A turn, a call that decides when the run ends, and one from the cache that does not."""
+    return explanation_pb2.RunExplanation(
+        run_id=RUN_ID,
+        state=run_pb2.RUN_STATE_SUCCEEDED,
+        turns=[
+            explanation_pb2.ExplainedTurn(
+                node_id="t0",
+                turn=0,
+                model="embedded",
+                start_offset=span(0),
+                end_offset=span(100),
+                ended=True,
+                time_to_first_call=span(40),
+                critical=True,
+            )
+        ],
+        calls=[
+            explanation_pb2.ExplainedCall(
+                call_id="c0_0",
+                tool="calculate",
+                depends_on=["t0"],
+                seal_offset=span(40),
+                start_offset=span(100),
+                end_offset=span(250),
+                state=run_pb2.TOOL_CALL_STATE_SUCCEEDED,
+                source=run_pb2.RESULT_SOURCE_TOOL,
+                attempts=2,
+                waits=run_pb2.CallWaits(queue=span(60), work=span(150)),
+                critical=True,
+            ),
+            explanation_pb2.ExplainedCall(
+                call_id="c0_1",
+                tool="current_time",
+                depends_on=["t0"],
+                seal_offset=span(50),
+                end_offset=span(51),
+                state=run_pb2.TOOL_CALL_STATE_SUCCEEDED,
+                source=run_pb2.RESULT_SOURCE_CACHE,
+            ),
+        ],
+        critical_path=[
+            explanation_pb2.PathSegment(
+                kind=explanation_pb2.PATH_SEGMENT_KIND_MODEL,
+                node_id="t0",
+                start_offset=span(0),
+                duration=span(40),
+                because="embedded wrote a part of turn 0",
+            ),
+            explanation_pb2.PathSegment(
+                kind=explanation_pb2.PATH_SEGMENT_KIND_QUEUE,
+                node_id="c0_0",
+                start_offset=span(40),
+                duration=span(60),
+                because="c0_0 waited 0.06 s for a slot",
+            ),
+            explanation_pb2.PathSegment(
+                kind=explanation_pb2.PATH_SEGMENT_KIND_WORK,
+                node_id="c0_0",
+                start_offset=span(100),
+                duration=span(150),
+                because="c0_0 (calculate) worked 0.15 s",
+            ),
+        ],
+        time=explanation_pb2.TimeTotals(
+            wall=span(250), tools=span(150), models=span(100), parallelism=0.6, overlapped=span(10)
+        ),
+        path_totals=[explanation_pb2.PathTotal(kind=explanation_pb2.PATH_SEGMENT_KIND_WORK, duration=span(150))],
+        tools=[explanation_pb2.ToolTotal(tool="calculate", calls=1, attempts=2, work=span(150))],
+        predictions=[
+            explanation_pb2.ExplainedPrediction(prediction_id="p0", tool="calculate", settled=True, because="not asked")
+        ],
+        usage=run_pb2.Usage(prompt_tokens=40, completion_tokens=12, cost_micros=2500, currency="EUR"),
+        wind_down=run_pb2.WindDownStarted(cause=run_pb2.WIND_DOWN_CAUSE_DEADLINE, because="the deadline is near"),
+    )
 
 
 def event(seq: int, milliseconds: int, **kind: Any) -> run_pb2.RunEvent:

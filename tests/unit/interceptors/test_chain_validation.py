@@ -12,9 +12,9 @@ from podium.errors import InvalidRequest, ResourceExhausted
 from podium.interceptors import MethodClass, Validation, default_policies
 from podium.interceptors.streams import SlowReader
 from podium.security import ALL_SCOPES
-from podium.v1 import health_pb2, inference_pb2, orchestrator_pb2, run_pb2, tool_pb2
+from podium.v1 import clarification_pb2, health_pb2, inference_pb2, orchestrator_pb2, run_pb2, tool_pb2
 
-FILES = (health_pb2, inference_pb2, orchestrator_pb2, tool_pb2)
+FILES = (clarification_pb2, health_pb2, inference_pb2, orchestrator_pb2, tool_pb2)
 
 
 def check(message: Any) -> InvalidRequest | None:
@@ -114,6 +114,7 @@ class TestPolicies:
         assert policies["/podium.v1.OrchestratorService/Execute"].max_seconds == 5.0
         assert policies["/podium.v1.InferenceService/Generate"].max_seconds == 7.0
         assert policies["/grpc.health.v1.Health/Watch"].max_seconds is None
+        assert policies["/podium.v1.OrchestratorService/WatchRun"].max_seconds is None
 
 
 class TestSlowReader:

@@ -40,8 +40,9 @@ from podium.orchestration.events import (
     WindDownCause,
     WindDownStarted,
 )
-from podium.orchestration.explain import RunExplanation, explain
-from podium.orchestration.simulate import SegmentKind
+from podium.orchestration.explain import explain
+from podium.orchestration.explanation import RunExplanation
+from podium.orchestration.run_history import SegmentKind
 from podium.orchestration.tool import SideEffects, ToolFailureCode, ToolSpec
 from podium.orchestration.view import CallState
 

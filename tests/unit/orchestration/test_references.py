@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podium.orchestration import references
+from podium.orchestration import reference_types
+from podium.orchestration.reference_types import check_types
 from podium.orchestration.references import (
     Reference,
     ReferenceProblem,
     References,
-    check_types,
     fill,
     find_references,
     items,
@@ -548,8 +548,8 @@ class TestTypes:
 
     def test_validators_are_kept_by_identity_and_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The schemas used last stay; each is made once."""
-        monkeypatch.setattr(references, "_VALIDATORS", 2)
-        kept = references._Validators()
+        monkeypatch.setattr(reference_types, "_VALIDATORS", 2)
+        kept = reference_types._Validators()
         first, second, third = ({"type": "string"} for _ in range(3))
         made = kept.get(first)
         kept.get(second)

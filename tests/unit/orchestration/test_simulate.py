@@ -34,16 +34,9 @@ from podium.orchestration.events import (
     Waits,
 )
 from podium.orchestration.events import CallPredicted as Predicted
-from podium.orchestration.simulate import (
-    Plan,
-    PlannedCall,
-    PlannedTurn,
-    SegmentKind,
-    Simulation,
-    SlotLimits,
-    plan_from_log,
-    simulate,
-)
+from podium.orchestration.plan import Plan, PlannedCall, PlannedTurn, plan_from_log
+from podium.orchestration.run_history import SegmentKind
+from podium.orchestration.simulate import Simulation, SlotLimits, simulate
 from podium.orchestration.tool import SideEffects, ToolFailureCode, ToolSpec
 
 _OK = CallSucceeded(b"{}", "application/json")

@@ -7,28 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import httpcore
-import httpx
 import orjson
 
-from podium.errors import (
-    FailedPrecondition,
-    Internal,
-    InvalidRequest,
-    PodiumError,
-    ResourceExhausted,
-    Unavailable,
-)
+from podium.errors import FailedPrecondition, InvalidRequest, PodiumError, Unavailable
 from podium.inference.http.api_key import ApiKeySource
-from podium.inference.http.egress import EgressPolicy, GuardedBackend, Resolver, Zone
+from podium.inference.http.egress import EgressPolicy, Resolver, Zone
 from podium.inference.http.http_errors import Upstream, cut_short, fault_of, not_understood, retry_after_of
 from podium.inference.http.sse import EventTooLong, ServerEvent, ServerEventParser
 from podium.inference.http.turn_clock import TurnClock, TurnLimits
+
+if TYPE_CHECKING:
+    from podium.inference.http.transport import Exchange, Transport
 
 __all__ = ["HttpEndpoint"]
 
@@ -38,9 +31,8 @@ _MOST_ERROR_BYTES = 64 << 10
 class HttpEndpoint:
     """A provider's API. Belongs to the event loop that uses it first; close it with `aclose`.
 
-    Turns go over HTTP/1.1, one connection each at a time, because closing the connection is what
-    tells the server at once to stop generating; the HTTP/2 client at hand leaves a cancelled stream
-    running on the server. Requests with one short answer use HTTP/2 where the server offers it.
+    Everything goes over HTTP/1.1, one connection for each request at a time: closing the connection
+    is what tells the server at once to stop generating.
 
     Args:
         model: name of the model in Podium, for messages.
@@ -89,8 +81,8 @@ class HttpEndpoint:
         self._allow_plain_key = allow_plain_key
         self._proxy = proxy
         self._resolver = resolver
-        self._ssl_context = ssl_context or httpx.create_ssl_context
-        self._pools: tuple[httpcore.AsyncConnectionPool, httpcore.AsyncConnectionPool] | None = None
+        self._ssl_context = ssl_context or _usual_authorities
+        self._transport: Transport | None = None
         self._opening = asyncio.Lock()
         self._closed = False
 
@@ -106,9 +98,9 @@ class HttpEndpoint:
         """Close every connection; turns in flight end as unavailable."""
         self._closed = True
         async with self._opening:
-            pools, self._pools = self._pools, None
-        for pool in pools or ():
-            await pool.aclose()
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
     async def call(
         self,
@@ -132,11 +124,12 @@ class HttpEndpoint:
             PodiumError: as `ChatModel` says, or what keeps the request from being sent.
         """
         clock = TurnClock(self._control_limits, self.upstream.model)
-        pools = await self._open_pools()
-        async with self._exchange(
-            pools[1], clock, method, path, body=body, headers=headers or {}, outside=outside
-        ) as response:
-            return self._parsed(await self._whole(response, clock, self.limits.body_bytes))
+        prefix = self._prefix.removesuffix("/v1") if outside else self._prefix
+        answer = await self._answer(clock, method, prefix + path, body, headers or {}, turn=False)
+        try:
+            return self._parsed(await self._whole(answer, clock, self.limits.body_bytes))
+        finally:
+            answer.close()
 
     async def events(
         self, path: str, body: Any, *, headers: Mapping[str, str] | None = None
@@ -147,83 +140,64 @@ class HttpEndpoint:
             PodiumError: as `ChatModel.stream` says, or what keeps the request from being sent.
         """
         clock = TurnClock(self.limits, self.upstream.model)
-        pools = await self._open_pools()
-        async with self._exchange(pools[0], clock, "POST", path, body=body, headers=headers or {}) as response:
-            if "application/json" in _header(response, b"content-type"):
-                yield ServerEvent("json", await self._whole(response, clock, self.limits.body_bytes))
-                return
-            async with aclosing(self._parse(response, clock)) as events:
-                async for event in events:
-                    yield event
-
-    async def _parse(self, response: httpcore.Response, clock: TurnClock) -> AsyncGenerator[ServerEvent, None]:
-        parser = ServerEventParser(self.limits.event_bytes)
-        size, lines = 0, 0
+        answer = await self._answer(clock, "POST", self._prefix + path, body, headers or {}, turn=True)
         try:
-            async with aclosing(response.aiter_stream()) as chunks:  # type: ignore[type-var]
-                while (chunk := await clock.wait(anext(chunks, None))) is not None:
-                    size += len(chunk)
-                    if size > self.limits.body_bytes:
-                        raise not_understood(self.upstream.model, "more than a turn may hold")
-                    found = parser.feed(chunk)
-                    if parser.lines != lines:
-                        lines = parser.lines
-                        clock.progress()
-                    for event in found:
-                        yield event
+            if "application/json" in _header(answer, "content-type"):
+                yield ServerEvent("json", await self._whole(answer, clock, self.limits.body_bytes))
+                return
+            parser = ServerEventParser(self.limits.event_bytes)
+            size, lines = 0, 0
+            while chunk := await clock.wait(answer.read()):
+                size += len(chunk)
+                if size > self.limits.body_bytes:
+                    raise not_understood(self.upstream.model, "more than a turn may hold")
+                found = parser.feed(chunk)
+                if parser.lines != lines:
+                    lines = parser.lines
+                    clock.progress()
+                for event in found:
+                    yield event
             for event in parser.close():
                 yield event
         except EventTooLong:
             raise not_understood(self.upstream.model, "more than one event may hold") from None
+        finally:
+            answer.close()
 
-    @asynccontextmanager
-    async def _exchange(
-        self,
-        pool: httpcore.AsyncConnectionPool,
-        clock: TurnClock,
-        method: str,
-        path: str,
-        *,
-        body: Any,
-        headers: Mapping[str, str],
-        outside: bool = False,
-    ) -> AsyncIterator[httpcore.Response]:
-        """Send a request and give its response, when it is a good one; close it in any case."""
+    async def _answer(
+        self, clock: TurnClock, method: str, path: str, body: Any, headers: Mapping[str, str], *, turn: bool
+    ) -> Exchange:
+        """Send a request and return its answer, when it is a good one. The caller closes it."""
+        self._check_egress()
         content = b"" if body is None else _encoded(body)
-        request = httpcore.Request(
-            method,
-            f"{self._origin}{self._prefix.removesuffix('/v1') if outside else self._prefix}{path}",
-            headers=await self._all_headers(headers, content),
-            content=content,
-            extensions={"timeout": {"connect": self.limits.connect, "pool": self.limits.connect}},
-        )
-        with _transport_errors(self.upstream.model):
-            response = await clock.wait(pool.handle_async_request(request))
-            try:
-                if response.status != 200:
-                    raise await self._refused(response, clock)
-                if _header(response, b"content-encoding") not in ("", "identity"):
-                    raise not_understood(self.upstream.model, "a compressed answer, which it was not asked for")
-                yield response
-            finally:
-                await response.aclose()
-
-    async def _refused(self, response: httpcore.Response, clock: TurnClock) -> PodiumError:
+        every = await self._all_headers(headers)
+        transport = await self._opened()
+        answer = await clock.wait(transport.send(method, self._origin + path, every, content, turn=turn))
         try:
-            body = await self._whole(response, clock, _MOST_ERROR_BYTES)
-        except (PodiumError, httpcore.NetworkError, httpcore.ProtocolError):
+            if answer.status != 200:
+                raise await self._refused(answer, clock)
+            if _header(answer, "content-encoding") not in ("", "identity"):
+                raise not_understood(self.upstream.model, "a compressed answer, which it was not asked for")
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    async def _refused(self, answer: Exchange, clock: TurnClock) -> PodiumError:
+        try:
+            body = await self._whole(answer, clock, _MOST_ERROR_BYTES)
+        except PodiumError:
             body = b""  # the status says enough
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-        status = response.status if response.status >= 300 else 500
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        status = answer.status if answer.status >= 300 else 500
         return fault_of(status, body).to_domain(self.upstream, retry_after=retry_after_of(headers))
 
-    async def _whole(self, response: httpcore.Response, clock: TurnClock, most: int) -> bytes:
+    async def _whole(self, answer: Exchange, clock: TurnClock, most: int) -> bytes:
         data = bytearray()
-        async with aclosing(response.aiter_stream()) as chunks:  # type: ignore[type-var]
-            while (chunk := await clock.wait(anext(chunks, None))) is not None:
-                data += chunk
-                if len(data) > most:
-                    raise not_understood(self.upstream.model, "more than an answer may hold")
+        while chunk := await clock.wait(answer.read()):
+            data += chunk
+            if len(data) > most:
+                raise not_understood(self.upstream.model, "more than an answer may hold")
         return bytes(data)
 
     def _parsed(self, data: bytes) -> Any:
@@ -232,8 +206,7 @@ class HttpEndpoint:
         except orjson.JSONDecodeError:
             raise not_understood(self.upstream.model, "something that is not JSON") from None
 
-    async def _all_headers(self, headers: Mapping[str, str], content: bytes) -> Sequence[tuple[bytes, bytes]]:
-        self._check_egress()
+    async def _all_headers(self, headers: Mapping[str, str]) -> dict[str, str]:
         every = {
             "host": urlsplit(self._origin).netloc,
             "user-agent": "podium",
@@ -242,11 +215,9 @@ class HttpEndpoint:
             **self._headers,
             **{name: value for name, value in headers.items() if value},
         }
-        if content:
-            every |= {"content-type": "application/json", "content-length": str(len(content))}
         if self._key is not None:
             every[self._key_header] = self._key_prefix + await self._key.read()
-        return [(name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in every.items()]
+        return {name: value if value.isascii() else _in_ascii(value) for name, value in every.items()}
 
     def _check_egress(self) -> None:
         """Refuse what the policy or the way to the provider forbids, before anything is sent.
@@ -266,55 +237,31 @@ class HttpEndpoint:
                 f"the API key of model {self.upstream.model!r} would travel unencrypted: use https in `base_url`"
             )
 
-    async def _open_pools(self) -> tuple[httpcore.AsyncConnectionPool, httpcore.AsyncConnectionPool]:
-        self._check_egress()
+    async def _opened(self) -> Transport:
+        if self._transport is not None:
+            return self._transport
         async with self._opening:
-            if self._pools is None:
-                self._pools = await self._new_pool(self._connections, http2=False), await self._new_pool(4, http2=True)
-            return self._pools
+            self._check_egress()
+            if self._transport is None:
+                # A slow import and a slow read of certificates, which only models behind HTTP need.
+                from podium.inference.http.transport import Transport  # noqa: PLC0415
 
-    async def _new_pool(self, connections: int, *, http2: bool) -> httpcore.AsyncConnectionPool:
-        # Each pool sets the protocols that it offers on its own context.
-        context = await asyncio.to_thread(self._ssl_context) if self._scheme == "https" else None
-        return httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            proxy=httpcore.Proxy(self._proxy) if self._proxy else None,
-            max_connections=connections,
-            max_keepalive_connections=connections,
-            keepalive_expiry=15.0,
-            http2=http2 and self._scheme == "https",
-            uds=self._socket or None,
-            # A proxy is the way out that the settings name; what it may reach was checked by name.
-            network_backend=None if self._proxy else GuardedBackend(self._policy, resolver=self._resolver),
-        )
+                self._transport = Transport(
+                    self.upstream.model,
+                    policy=self._policy,
+                    resolver=self._resolver,
+                    unix_socket=self._socket,
+                    tls=await asyncio.to_thread(self._ssl_context) if self._scheme == "https" else None,
+                    proxy=self._proxy,
+                    connect_seconds=self.limits.connect,
+                    connections=self._connections,
+                )
+            return self._transport
 
     @property
     def _control_limits(self) -> TurnLimits:
         most = self.limits.control
         return TurnLimits(connect=self.limits.connect, first_event=most, between_events=most, total=most)
-
-
-class _transport_errors:  # noqa: N801 - reads as the context manager that it is
-    """Turns the transport's errors into domain errors."""
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        match error:
-            case httpcore.PoolTimeout():
-                message = f"model {self._model!r} has as many turns as it may have at once: try again"
-                raise ResourceExhausted(message, quota="turns", reason="OVERLOADED", retry_after=1.0) from error
-            case httpcore.ConnectError() | httpcore.ConnectTimeout() | httpcore.ProxyError() | ssl.SSLError():
-                message = f"the provider of model {self._model!r} cannot be reached: check that it runs, or try again"
-                raise Unavailable(message, retry_after=1.0) from error
-            case httpcore.LocalProtocolError() | httpcore.UnsupportedProtocol():
-                raise Internal(f"the request to model {self._model!r} could not be sent") from error
-            case httpcore.TimeoutException() | httpcore.NetworkError() | httpcore.RemoteProtocolError():
-                raise cut_short(self._model) from error
 
 
 def _encoded(body: Any) -> bytes:
@@ -333,8 +280,18 @@ def _plain(value: Any) -> Any:
     raise TypeError
 
 
-def _header(response: httpcore.Response, name: bytes) -> str:
-    return next((value.decode("latin-1").lower() for key, value in response.headers if key.lower() == name), "")
+def _header(answer: Exchange, name: str) -> str:
+    return answer.headers.get(name, "").lower()
+
+
+def _in_ascii(value: str) -> str:
+    return value.encode("ascii", "replace").decode()
+
+
+def _usual_authorities() -> ssl.SSLContext:
+    import httpx  # noqa: PLC0415  loaded only where it is used
+
+    return httpx.create_ssl_context()
 
 
 def _split(base_url: str) -> tuple[str, str, str, str, str]:

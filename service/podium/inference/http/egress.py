@@ -9,17 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import httpcore
-
 from podium.errors import FailedPrecondition
 
-__all__ = ["EgressPolicy", "GuardedBackend", "Resolver", "Zone", "system_resolver", "zone_of_host"]
+__all__ = ["EgressPolicy", "Resolver", "Zone", "system_resolver", "zone_of_host"]
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """Gives the addresses of a host, for a port."""
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 
 # Services on the internet: refused without CLOUD_LLM_ENABLED before their names are even looked up.
 _VENDORS = (
@@ -83,81 +80,6 @@ class EgressPolicy:
             raise _refusal(host, "on the internet", "CLOUD_LLM_ENABLED=true")
         if zone is Zone.PRIVATE and not self.remote_enabled:
             raise _refusal(host, "on another machine", "REMOTE_LLM_ENABLED=true")
-
-
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects only to addresses that the policy allows.
-
-    A host is looked up once for each connection, and the connection goes to an address that was checked.
-    """
-
-    def __init__(self, policy: EgressPolicy, *, resolver: Resolver | None = None) -> None:
-        self._policy = policy
-        self._resolver = resolver or system_resolver
-        self._inner = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface has it
-        local_address: str | None = None,
-        socket_options: Iterable[_SocketOption] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Resolve, check and connect, all within `timeout` seconds.
-
-        Raises:
-            FailedPrecondition: the policy does not allow one of the addresses.
-            httpcore.ConnectError, httpcore.ConnectTimeout: the connection failed.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                addresses = await self._addresses(host, port)
-                self._policy.check_addresses(host, addresses)
-                share = None if timeout is None else timeout / len(addresses)
-                return await self._first(addresses, port, share, local_address, list(socket_options or ()))
-        except TimeoutError:
-            raise httpcore.ConnectTimeout("connecting took too long") from None
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface has it
-        socket_options: Iterable[_SocketOption] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect to a Unix socket, which is always allowed."""
-        return await self._inner.connect_unix_socket(path, timeout, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
-
-    async def _addresses(self, host: str, port: int) -> Sequence[str]:
-        if _literal(host) is not None:
-            return [host]
-        try:
-            found = await self._resolver(host, port)
-        except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError("the host name cannot be resolved") from error
-        if not found:
-            raise httpcore.ConnectError("the host name has no address")
-        return list(dict.fromkeys(found))
-
-    async def _first(
-        self,
-        addresses: Sequence[str],
-        port: int,
-        share: float | None,
-        local_address: str | None,
-        options: list[_SocketOption],
-    ) -> httpcore.AsyncNetworkStream:
-        failure: Exception = httpcore.ConnectError("no address")
-        for address in addresses:
-            try:
-                return await self._inner.connect_tcp(address, port, share, local_address, options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
 
 
 async def system_resolver(host: str, port: int) -> Sequence[str]:

@@ -9,7 +9,7 @@ from podium.orchestration.chat import ToolCallSealed
 
 __all__ = ["OpenCall", "Sealer"]
 
-_MOST_CALLS = 256
+_MOST_CALLS = 1024
 
 
 @dataclass(slots=True)
