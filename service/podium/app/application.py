@@ -194,7 +194,7 @@ class Application:
                 redact=self._log_pipeline.masker.mask,
             )
         )
-        executor = GuardedExecutor(local, breakers)
+        executor = GuardedExecutor(local, breakers, seconds_of=partial(_own_limit, registry))
         await self._build_models(registry, breakers)
         long_results = KeptResults(settings.tools.shown_result_chars)
         services = await build_services(
@@ -329,6 +329,11 @@ class Application:
             ) from error
         stack.enter_context(http)
         self.ops_address = "{}:{}".format(*http.address)
+
+
+def _own_limit(registry: ToolRegistry, tool: str) -> float | None:
+    spec = registry.get(tool)
+    return None if spec is None else spec.timeout_seconds
 
 
 async def _model_outcome(model: ChatModel) -> Outcome:

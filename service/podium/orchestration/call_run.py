@@ -258,14 +258,14 @@ class CallRun:
             seconds_left=min(left, spec.timeout_seconds),
         )
 
-    async def _work(self, spec: ToolSpec, invocation: ToolInvocation) -> ToolResult:
+    def _work(self, spec: ToolSpec, invocation: ToolInvocation) -> Awaitable[ToolResult]:
         long = self._services.long_results
         if long is not None and spec is long.tool:
-            return await long.fetch(invocation)
+            return long.fetch(invocation)
         slow = self._services.tool_times.usual(spec.name, 0.95, least=20) if spec.hedge and spec.repeatable else None
         if slow is None:
-            return await self._services.executor.invoke(invocation)
-        return await self._hedged(spec, invocation, slow)
+            return self._services.executor.invoke(invocation)
+        return self._hedged(spec, invocation, slow)
 
     async def _hedged(self, spec: ToolSpec, invocation: ToolInvocation, after: float) -> ToolResult:
         """Start a second attempt once the first takes unusually long; the first result counts."""

@@ -114,6 +114,7 @@ class Runner:
                     find=self._find,
                     allow=self._spending.allow,
                     built_in=built_in,
+                    max_calls=self._max_calls,
                 )
                 try:
                     answer = await self._take_turns(scheduler)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +97,7 @@ class CallScheduler:
         tools: finds the tools that the run may use.
         allow: reserves what a call needs; see `CallRun`.
         built_in: runs the calls of the tools that the runner itself offers, by name.
+        max_calls: of the run; items of a call beyond that are not made.
     """
 
     def __init__(
@@ -107,13 +109,14 @@ class CallScheduler:
         find: Callable[[str], ToolSpec | None],
         allow: Allow,
         built_in: Mapping[str, BuiltIn],
+        max_calls: int,
     ) -> None:
         self._run, self._group, self._find = run, group, find
         self._graph = CallGraph()
         self._nodes: dict[str, Node] = {}
         self._perform = CallRun(run, find, allow)
         self._built_in = built_in
-        self._made = 0
+        self._made, self._max_calls = 0, max_calls
         mode = run.spec.speculation or run.services.policy.speculation
         predicts = mode is SpeculationMode.SAFE and not run.spec.plan_only
         self._speculation = Speculation(run, self._perform, group, tools) if predicts else None
@@ -158,9 +161,8 @@ class CallScheduler:
             except orjson.JSONDecodeError:
                 node.references = _NONE  # the tool itself says what is wrong with it
         sources = node.references.sources
-        known = tuple(self._graph.name(source, turn.index) or source for source in sources)
         await self._run.log.append(
-            CallSealed(request.call_id, request.tool, request.arguments_json, spec.version, known)
+            CallSealed(request.call_id, request.tool, request.arguments_json, spec.version, self._named(sources, turn))
         )
         self._made += 1
         step = self._graph.seal(
@@ -187,7 +189,13 @@ class CallScheduler:
         known = spec or ToolSpec(name=sealed.tool, description="", input_schema={}, version="")
         node = Node(request, known, turn, Life(self._run.clock, Phase.PARENTS))
         self._add(node)
-        await self._run.log.append(CallSealed(request.call_id, request.tool, request.arguments_json, known.version))
+        sources: tuple[str, ...] = ()
+        if may_have_references(request.arguments_json):
+            with suppress(ReferenceProblem, orjson.JSONDecodeError):
+                sources = find_references(orjson.loads(request.arguments_json)).sources
+        await self._run.log.append(
+            CallSealed(request.call_id, request.tool, request.arguments_json, known.version, self._named(sources, turn))
+        )
         step = self._graph.seal(request.call_id, turn=turn.index, index=len(turn.nodes) - 1, alias=request.provider_id)
         await self._take(Step(doomed=step.doomed))
         await self.refuse(node, outcome)
@@ -224,6 +232,9 @@ class CallScheduler:
             await self._speculation.close()
         await self.cut(CallFailed(ToolFailureCode.CANCELLED, because))
 
+    def _named(self, sources: Sequence[str], turn: TurnCalls) -> tuple[str, ...]:
+        return tuple(self._graph.name(source, turn.index) or source for source in sources)
+
     def _add(self, node: Node) -> None:
         self._nodes[node.request.call_id] = node
         if node.parent is None:
@@ -235,7 +246,7 @@ class CallScheduler:
             node = self._nodes[call_id]
             if node.outcome is None:
                 node.life.enter(Phase.QUEUE)
-                node.task = self._group.create_task(self._carry_out(node), name=f"{self._run.run_id}:{call_id}")
+                node.task = self._group.create_task(self._carry_out(node), name=call_id)
         for doomed in step.doomed:
             node = self._nodes[doomed.call_id]
             code = ToolFailureCode.DEPENDENCY_FAILED if doomed.cause else ToolFailureCode.INVALID_ARGUMENTS
@@ -330,7 +341,8 @@ class CallScheduler:
         filled = [self._fill(node, item) for item in listed]
         node.life.enter(Phase.WORK)
         node.working = True
-        self._made += max(len(filled) - 1, 0)
+        room = max(self._max_calls - self._made, 0) + 1  # it has been counted itself, but makes no call
+        self._made += max(min(len(filled), room) - 1, 0)
         for index, arguments_json in enumerate(filled):
             request = CallRequest(f"{node.request.call_id}_{index}", node.request.tool, arguments_json)
             child = Node(request, node.spec, node.turn, Life(self._run.clock), parent=node)
@@ -346,10 +358,10 @@ class CallScheduler:
             )
             await self._run.log.append(sealed)
         node.open_items = len(node.items)
-        for child in node.items:
-            child.task = self._group.create_task(
-                self._carry_out(child), name=f"{self._run.run_id}:{child.request.call_id}"
-            )
+        for child in node.items[:room]:
+            child.task = self._group.create_task(self._carry_out(child), name=child.request.call_id)
+        for child in node.items[room:]:
+            await self._finish(child, CallSkipped(f"the run's limit of {self._max_calls} calls was reached"))
         if not node.items:
             await self._finish(node, CallSucceeded(b"[]", "application/json"))
 

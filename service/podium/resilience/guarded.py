@@ -82,11 +82,24 @@ class GuardedExecutor:
     """A `ToolExecutor` that does not start a tool that fails repeatedly. Breakers are `tool:NAME`.
 
     The breaker's time limit of a call holds for tools too, also for those that allow themselves more.
+
+    Args:
+        executor: runs the calls.
+        breakers: where the breakers are kept.
+        seconds_of: the limit to which `executor` itself holds calls of a tool, or None; a timer of ours is
+            needed only where that is longer than the breaker's.
     """
 
-    def __init__(self, executor: ToolExecutor, breakers: Breakers) -> None:
+    def __init__(
+        self,
+        executor: ToolExecutor,
+        breakers: Breakers,
+        *,
+        seconds_of: Callable[[str], float | None] = lambda _tool: None,
+    ) -> None:
         self._executor = executor
         self._breakers = breakers
+        self._seconds_of = seconds_of
 
     async def invoke(self, invocation: ToolInvocation) -> ToolResult:
         """Run one call; see `ToolExecutor.invoke`. Fails as UNAVAILABLE while the tool's breaker is open."""
@@ -94,17 +107,15 @@ class GuardedExecutor:
         try:
             permit = breaker.acquire()
         except CircuitOpen as error:
-            raise ToolFailure(ToolFailureCode.UNAVAILABLE, error.message, retryable=True) from error
-        time_limit = asyncio.timeout(breaker.policy.call_seconds)
+            raise ToolFailure(
+                ToolFailureCode.UNAVAILABLE, error.message, retryable=True, retry_after=error.retry_after
+            ) from error
+        own, most = self._seconds_of(invocation.tool), breaker.policy.call_seconds
         try:
-            async with time_limit:
+            if own is not None and own <= most:
                 result = await self._executor.invoke(invocation)
-        except TimeoutError as error:
-            permit.settle(error)
-            if not time_limit.expired():
-                raise
-            message = f"{invocation.tool} did not end within {breaker.policy.call_seconds:g} s, the limit of any call"
-            raise ToolFailure(ToolFailureCode.TIMEOUT, message) from error
+            else:
+                result = await self._limited(invocation, most)
         except ToolFailure as failure:
             permit.settle(failure if failure.code in _ILL else _NEUTRAL)
             raise
@@ -113,6 +124,17 @@ class GuardedExecutor:
             raise
         permit.settle(None)
         return result
+
+    async def _limited(self, invocation: ToolInvocation, seconds: float) -> ToolResult:
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await self._executor.invoke(invocation)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            message = f"{invocation.tool} did not end within {seconds:g} s, the limit of any call"
+            raise ToolFailure(ToolFailureCode.TIMEOUT, message) from error
 
 
 class _StillLoadingError(Cancelled):
