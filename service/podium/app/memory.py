@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from podium.observability.logging import get_logger
 from podium.observability.metrics import Metrics
 from podium.orchestration.core import Services
 from podium.orchestration.orchestrator import Orchestrator
-from podium.resilience.memory import MemoryLevel, MemoryWatch, effective_limit
+from podium.resilience.memory import MemoryLevel, MemoryWatch, effective_limit, resident_bytes
 from podium.settings import Settings
 
 __all__ = ["watch_memory"]
@@ -15,7 +17,14 @@ _GIB = 1 << 30
 _log = get_logger("podium.memory")
 
 
-def watch_memory(settings: Settings, services: Services, orchestrator: Orchestrator, metrics: Metrics) -> MemoryWatch:
+def watch_memory(
+    settings: Settings,
+    services: Services,
+    orchestrator: Orchestrator,
+    metrics: Metrics,
+    *,
+    read: Callable[[], int] = resident_bytes,
+) -> MemoryWatch:
     """Return the watch: near the limit, caches and work that nobody waits for give way, then new runs."""
 
     def changed(level: MemoryLevel) -> None:
@@ -27,5 +36,5 @@ def watch_memory(settings: Settings, services: Services, orchestrator: Orchestra
         critical = level is MemoryLevel.CRITICAL
         orchestrator.shed("the server is short of memory; try again shortly" if critical else "")
 
-    watch = MemoryWatch(effective_limit(round(settings.limits.max_memory_gb * _GIB)), on_change=changed)
+    watch = MemoryWatch(effective_limit(round(settings.limits.max_memory_gb * _GIB)), on_change=changed, read=read)
     return watch

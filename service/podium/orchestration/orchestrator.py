@@ -26,6 +26,7 @@ from podium.orchestration.budget import Amount
 from podium.orchestration.chat import ChatModel, ModelCatalog, Usage
 from podium.orchestration.core import RunScope, Services
 from podium.orchestration.events import (
+    Exhaustion,
     LoggedEvent,
     QuestionKind,
     RunEnded,
@@ -281,6 +282,11 @@ class Orchestrator:
         scope = await self._asking(run_id, by)
         scope.questions.skip(question_id)
 
+    @property
+    def shedding(self) -> bool:
+        """Whether new runs are refused for the time being."""
+        return bool(self._shed_because)
+
     def shed(self, because: str) -> None:
         """Refuse new runs for a reason, until called with ""."""
         self._shed_because = because
@@ -347,7 +353,11 @@ class Orchestrator:
         log = RunLog(header, self._store, self._observers, self._clock_ns)
         clock, now = self._clock, self._clock()
         policy = services.policy
-        budget = Amount(cost_micros=_tighter(spec.limits.max_cost_micros, policy.max_cost_micros))
+        asks = (spec.limits.on_exhausted or policy.on_exhausted) is Exhaustion.ASK
+        budget = Amount(
+            cost_micros=_tighter(spec.limits.max_cost_micros, policy.max_cost_micros),
+            calls=_tighter(spec.limits.max_calls, policy.max_calls) if asks else 0,
+        )
         scope = RunScope(
             run_id=header.run_id,
             tenant=by.tenant,

@@ -30,6 +30,7 @@ from podium.orchestration.events import (
     CallFailed,
     CallSkipped,
     CallSucceeded,
+    Exhaustion,
     ResultSource,
     TurnEnded,
     TurnStarted,
@@ -44,6 +45,7 @@ from podium.orchestration.tool import ToolFailureCode, ToolSpec
 
 __all__ = ["Answer", "Runner"]
 
+_MOST_CALLS = 10_000  # of any run
 _PLANNING = (
     "Calls of one turn run in parallel, each as soon as it is written. Write calls that need each other's results in "
     'the same turn too: wherever a value is a result that is not there yet, write {"$from": "c0", "path": "/key/0"}, '
@@ -79,7 +81,9 @@ class Runner:
         self._tools = tools
         self._references = references
         policy, limits = run.services.policy, run.spec.limits
-        self._max_calls = _tighter(limits.max_calls, policy.max_calls)
+        # A run that asks at its limit has its calls counted by its budget, which can be raised.
+        asks = (limits.on_exhausted or policy.on_exhausted) is Exhaustion.ASK
+        self._max_calls = _MOST_CALLS if asks else _tighter(limits.max_calls, policy.max_calls)
         self._max_turns = _tighter(limits.max_turns, policy.max_turns)
         self._max_tokens = _tighter(limits.max_tokens, policy.max_tokens)
         self._long = run.services.long_results
@@ -186,9 +190,9 @@ class Runner:
             turn=index,
             correlation_id=run.correlation_id,
             tenant=run.tenant,
-            # The next turn begins with this one's prompt, once the tools have answered.
             priority=0.0 if run.spec.background else None,
             seconds_left=run.time.deadline - run.clock(),
+            # The next turn begins with this one's prompt, once the tools have answered.
             retain_seconds=run.services.tool_times.p90(tool.name for tool in tools),
         )
         allowance = await self._spending.allow_turn(request)
