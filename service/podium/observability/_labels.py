@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["OTHER", "LabelCap"]
+from typing import Generic, TypeVar
+
+from prometheus_client.metrics import MetricWrapperBase
+
+__all__ = ["OTHER", "LabelCap", "Series"]
 
 OTHER = "other"
 LONGEST = 64
@@ -27,3 +31,26 @@ class LabelCap:
             return OTHER
         self._seen.add(value)
         return value
+
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+
+class Series(Generic[M]):
+    """The time series of one metric by label values, found without the library's lock and conversions.
+
+    Only for label values that are bounded.
+    """
+
+    __slots__ = ("_known", "_metric")
+
+    def __init__(self, metric: M) -> None:
+        self._metric = metric
+        self._known: dict[tuple[str, ...], M] = {}
+
+    def __call__(self, *values: str) -> M:
+        """Return the series of these label values."""
+        found = self._known.get(values)
+        if found is None:
+            found = self._known[values] = self._metric.labels(*values)
+        return found

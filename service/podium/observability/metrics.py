@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from podium.observability._labels import OTHER, LabelCap
+from podium.observability._labels import OTHER, LabelCap, Series
 from podium.observability.core_metrics import CoreCollector, CoreFigures, PredictionMetrics
 from podium.observability.logging import LogPipeline
 from podium.observability.loop_lag import LoopLag
@@ -126,32 +126,41 @@ class ToolMetrics:
     def __init__(self, registry: CollectorRegistry, *, limit: int = 100) -> None:
         self._cap = LabelCap(limit)
         self._in_flight = Gauge("podium_tools_in_flight", "Tool calls going on now.", registry=registry)
-        self._total = Counter(
-            "podium_tool_calls", "Tool calls that ended, by tool and outcome.", ["tool", "outcome"], registry=registry
+        self._total = Series(
+            Counter(
+                "podium_tool_calls",
+                "Tool calls that ended, by tool and outcome.",
+                ["tool", "outcome"],
+                registry=registry,
+            )
         )
-        self._results = Counter(
-            "podium_tool_results",
-            "Results of tool calls, by where they came from.",
-            ["tool", "source"],
-            registry=registry,
+        self._results = Series(
+            Counter(
+                "podium_tool_results",
+                "Results of tool calls, by where they came from.",
+                ["tool", "source"],
+                registry=registry,
+            )
         )
         self._retries = Counter(
             "podium_tool_retries", "Attempts that failed and were followed by another.", ["tool"], registry=registry
         )
-        self._seconds = Histogram(
-            "podium_tool_call_duration_seconds",
-            "Time of a tool call.",
-            ["tool"],
-            buckets=TOOL_SECONDS,
-            registry=registry,
+        self._seconds = Series(
+            Histogram(
+                "podium_tool_call_duration_seconds",
+                "Time of a tool call.",
+                ["tool"],
+                buckets=TOOL_SECONDS,
+                registry=registry,
+            )
         )
 
     def declare(self, tools: Iterable[str]) -> None:
         """Make the series of known tools, so that they show zero and are never lumped together."""
         for tool in tools:
             label = self._cap(tool)
-            self._total.labels(label, "ok")
-            self._seconds.labels(label)
+            self._total(label, "ok")
+            self._seconds(label)
 
     def started(self) -> None:
         """Count a call that starts."""
@@ -161,12 +170,12 @@ class ToolMetrics:
         """Count a call that ends; once for every `started`."""
         label = self._cap(tool)
         self._in_flight.dec()
-        self._total.labels(label, outcome).inc()
-        self._seconds.labels(label).observe(seconds)
+        self._total(label, outcome).inc()
+        self._seconds(label).observe(seconds)
 
     def answered(self, tool: str, source: str) -> None:
         """Count a result by where it came from: tool, cache, joined, predicted, fallback."""
-        self._results.labels(self._cap(tool), source).inc()
+        self._results(self._cap(tool), source).inc()
 
     def retried(self, tool: str) -> None:
         """Count an attempt that failed and is followed by another."""
@@ -174,7 +183,7 @@ class ToolMetrics:
 
     def refused(self, tool: str) -> None:
         """Count a call that never started."""
-        self._total.labels(self._cap(tool), "refused").inc()
+        self._total(self._cap(tool), "refused").inc()
 
 
 class ModelMetrics:
