@@ -100,6 +100,24 @@ async def test_execute_and_its_stream_tell_the_same(channel: grpc.aio.Channel) -
     assert (reused.value.code(), reason(reused.value)) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
 
 
+async def test_events_come_together_only_where_the_caller_allows_it(channel: grpc.aio.Channel) -> None:
+    """The same events in the same order, in fewer messages; of a watched run all at once."""
+    stub: Any = OrchestratorServiceStub(channel)
+    request = orchestrator_pb2.ExecuteStreamRequest(spec=spec("sum"), together=True)
+    messages = [message async for message in stub.ExecuteStream(request, timeout=10)]
+    events = [event for message in messages for event in (message.event, *message.more)]
+    run_id = events[0].run_id
+    logged = [event for event in events if event.WhichOneof("kind") != "text_delta"]
+    watched = [m async for m in stub.WatchRun(orchestrator_pb2.WatchRunRequest(run_id=run_id), timeout=10)]
+    assert [message.event for message in watched] == logged
+    assert not any(message.more for message in watched)
+    (whole,) = [
+        m async for m in stub.WatchRun(orchestrator_pb2.WatchRunRequest(run_id=run_id, together=True), timeout=10)
+    ]
+    assert [whole.event, *whole.more] == logged
+    assert len(messages) < len(events)
+
+
 async def test_runs_are_listed_without_payloads(channel: grpc.aio.Channel) -> None:
     """Pages go from newest to oldest; lists leave arguments and results out; a forged token is refused."""
     stub: Any = OrchestratorServiceStub(channel)

@@ -123,7 +123,7 @@ class AsyncRunCalls:
             may_ask=may_ask,
             speculation=speculation,
         )
-        request = orchestrator_pb2.ExecuteStreamRequest(spec=spec)
+        request = orchestrator_pb2.ExecuteStreamRequest(spec=spec, together=True)
         return AsyncRunStream(self._orchestrator.ExecuteStream, request, self._endpoint.call(deadline, correlation_id))
 
     def watch(
@@ -144,7 +144,7 @@ class AsyncRunCalls:
             deadline: seconds to follow it; the run goes on.
             correlation_id: found again in the server's logs.
         """
-        request = orchestrator_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq)
+        request = orchestrator_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq, together=True)
         return AsyncRunWatch(self._orchestrator.WatchRun, request, self._endpoint.call(deadline, correlation_id))
 
     async def get_run(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from functools import cached_property
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar, cast
 
@@ -69,7 +71,11 @@ class _EventResponse(Protocol):
 
     @property
     def event(self) -> run_pb2.RunEvent:
-        """The event."""
+        """The first event."""
+
+    @property
+    def more(self) -> Iterable[run_pb2.RunEvent]:
+        """Those that follow it."""
 
 
 _Events = TypeVar("_Events", bound=_EventResponse)
@@ -80,9 +86,17 @@ class _AsyncEventStream(_AsyncStream[_Request, _Events]):
     last_seq: int = 0
     finished: RunFinished | None = None
 
+    @cached_property
+    def _waiting(self) -> deque[run_pb2.RunEvent]:
+        """Events that came together with one that was handed out."""
+        return deque()
+
     async def __anext__(self) -> RunEvent:
         while True:
-            raw = (await self._next()).event
+            if not self._waiting:
+                message = await self._next()
+                self._waiting.extend((message.event, *message.more))
+            raw = self._waiting.popleft()
             self.run_id, self.last_seq = raw.run_id, raw.seq
             event = event_of(raw)
             if event is None:

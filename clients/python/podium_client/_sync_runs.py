@@ -123,7 +123,7 @@ class RunCalls:
             may_ask=may_ask,
             speculation=speculation,
         )
-        request = orchestrator_pb2.ExecuteStreamRequest(spec=spec)
+        request = orchestrator_pb2.ExecuteStreamRequest(spec=spec, together=True)
         return RunStream(self._orchestrator.ExecuteStream, request, self._endpoint.call(deadline, correlation_id))
 
     def watch(
@@ -144,7 +144,7 @@ class RunCalls:
             deadline: seconds to follow it; the run goes on.
             correlation_id: found again in the server's logs.
         """
-        request = orchestrator_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq)
+        request = orchestrator_pb2.WatchRunRequest(run_id=run_id, after_seq=after_seq, together=True)
         return RunWatch(self._orchestrator.WatchRun, request, self._endpoint.call(deadline, correlation_id))
 
     def get_run(

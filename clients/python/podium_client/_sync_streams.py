@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar, cast
 
@@ -72,7 +74,11 @@ class _EventResponse(Protocol):
 
     @property
     def event(self) -> run_pb2.RunEvent:
-        """The event."""
+        """The first event."""
+
+    @property
+    def more(self) -> Iterable[run_pb2.RunEvent]:
+        """Those that follow it."""
 
 
 _Events = TypeVar("_Events", bound=_EventResponse)
@@ -83,9 +89,17 @@ class _EventStream(_Stream[_Request, _Events]):
     last_seq: int = 0
     finished: RunFinished | None = None
 
+    @cached_property
+    def _waiting(self) -> deque[run_pb2.RunEvent]:
+        """Events that came together with one that was handed out."""
+        return deque()
+
     def __next__(self) -> RunEvent:
         while True:
-            raw = (self._next()).event
+            if not self._waiting:
+                message = self._next()
+                self._waiting.extend((message.event, *message.more))
+            raw = self._waiting.popleft()
             self.run_id, self.last_seq = raw.run_id, raw.seq
             event = event_of(raw)
             if event is None:

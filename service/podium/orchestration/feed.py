@@ -13,6 +13,8 @@ from podium.orchestration.events import LoggedEvent, TextWritten, TurnEnded, Tur
 
 __all__ = ["RunFeed"]
 
+_MOST_TOGETHER = 256
+
 
 class RunFeed:
     """What one run has said so far, and a signal when it says more."""
@@ -47,42 +49,48 @@ class RunFeed:
         self._ended = True
         self._signal()
 
-    async def follow(self, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
+    async def follow(self, after_seq: int = 0) -> AsyncGenerator[list[LoggedEvent], None]:
         """Yield every event beyond `after_seq`, and text as it comes, until the run ends.
 
-        All text of a turn is yielded before its `TurnEnded`, in at least one piece when there is any.
+        What is there at once comes together, up to 256 events. All text of a turn comes before its
+        `TurnEnded`, in at least one piece when there is any.
         """
-        cursor, shown = 0, _Shown()
-        while cursor < min(after_seq, len(self._events)):
-            kind = self._events[cursor].kind
-            if isinstance(kind, TurnStarted):
-                shown = _Shown(kind.turn)
-            elif isinstance(kind, TurnEnded):
-                shown = _Shown()
-            cursor += 1
+        cursor, shown = self._skip(after_seq)
         while True:
-            while cursor < len(self._events):
+            batch: list[LoggedEvent] = []
+            while cursor < len(self._events) and len(batch) < _MOST_TOGETHER:
                 event = self._events[cursor]
                 if isinstance(event.kind, TurnStarted):
                     shown = _Shown(event.kind.turn)
                 elif isinstance(event.kind, TurnEnded):
                     if rest := event.kind.text[shown.offset :]:
-                        yield self._text_event(cursor, shown.turn, shown.offset, rest)
+                        batch.append(self._text_event(cursor, shown.turn, shown.offset, rest))
                     shown = _Shown()
-                yield event
+                batch.append(event)
                 cursor += 1
-            if shown.turn == self._turn and shown.chunks < len(self._chunks):
+            if cursor == len(self._events) and shown.turn == self._turn and shown.chunks < len(self._chunks):
                 piece = "".join(self._chunks[shown.chunks :])
                 shown.chunks = len(self._chunks)
-                event = self._text_event(cursor, shown.turn, shown.offset, piece)
+                batch.append(self._text_event(cursor, shown.turn, shown.offset, piece))
                 shown.offset += len(piece)
-                yield event
+            if batch:
+                yield batch
             elif self._ended:
                 return
             else:
                 # Nothing was awaited since the last look, so nothing can have been missed.
                 self._changed = self._changed or asyncio.Event()
                 await self._changed.wait()
+
+    def _skip(self, after_seq: int) -> tuple[int, _Shown]:
+        """Return where a reader stands that has all events up to `after_seq`."""
+        cursor, shown = min(after_seq, len(self._events)), _Shown()
+        for event in self._events[:cursor]:
+            if isinstance(event.kind, TurnStarted):
+                shown = _Shown(event.kind.turn)
+            elif isinstance(event.kind, TurnEnded):
+                shown = _Shown()
+        return cursor, shown
 
     def _text_event(self, cursor: int, turn: int, offset: int, text: str) -> LoggedEvent:
         last = self._events[cursor - 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -170,16 +170,24 @@ class Orchestrator:
 
         Closing the iterator early cancels the run, unless another caller follows it. Raises like `execute`.
         """
+        async with aclosing(self.stream_together(spec, by, seconds=seconds)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def stream_together(
+        self, spec: RunSpec, by: Submitter, *, seconds: float | None = None
+    ) -> AsyncGenerator[Sequence[LoggedEvent], None]:
+        """Do as `stream`, but yield together what is there at once."""
         header, active = await self._submit(spec, by, seconds)
         if active is None:
-            for event in await self._store.events(header.run_id):
-                yield event
+            yield await self._store.events(header.run_id)
             return
         active.readers += 1
         try:
-            async with aclosing(active.log.feed.follow()) as events:
-                async for event in events:
-                    yield event
+            async with aclosing(active.log.feed.follow()) as batches:
+                async for batch in batches:
+                    yield batch
         finally:
             self._detach(active)
 
@@ -191,15 +199,23 @@ class Orchestrator:
         Raises:
             NotFound: there is no such run, or it is somebody else's.
         """
+        async with aclosing(self.watch_together(run_id, by, after_seq=after_seq)) as batches:
+            async for batch in batches:
+                for event in batch:
+                    yield event
+
+    async def watch_together(
+        self, run_id: str, by: Submitter, *, after_seq: int = 0
+    ) -> AsyncGenerator[Sequence[LoggedEvent], None]:
+        """Do as `watch`, but yield together what is there at once."""
         await self._store.view(run_id, by.owner)
         active = self._active.get(run_id)
         if active is None:
-            for event in await self._store.events(run_id, after_seq):
-                yield event
+            yield await self._store.events(run_id, after_seq)
             return
-        async with aclosing(active.log.feed.follow(after_seq)) as events:
-            async for event in events:
-                yield event
+        async with aclosing(active.log.feed.follow(after_seq)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def explain(self, run_id: str, by: Submitter) -> RunExplanation:
         """Say where a run's time and money went; raises NotFound."""

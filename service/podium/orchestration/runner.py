@@ -167,10 +167,9 @@ class Runner:
             messages.append(AssistantMessage("".join(turn.text), tuple(turn.requests)))
             messages.extend(self._told(node) for node in turn.calls.nodes)
             await self._look_for_circles(turn)
-        raise FailedPrecondition(
-            f"the run gave no answer within {self._max_turns} turns; allow more turns, or ask for less",
-            reason="LIMIT_REACHED",
-        )
+        message = f"the run gave no answer within {self._max_turns} turns; allow more turns, or ask for less"
+        await self._spending.stop(FailedPrecondition(message, reason="LIMIT_REACHED"))
+        return await self._answer_in_time(scheduler, [])
 
     async def _take_turn(
         self, index: int, messages: list[Message], tools: tuple[ToolSpec, ...], scheduler: CallScheduler
@@ -179,10 +178,9 @@ class Runner:
         run = self._run
         remaining = self._max_tokens - self._usage.completion_tokens
         if remaining <= 0:
-            raise FailedPrecondition(
-                f"the run has used its {self._max_tokens} tokens; allow more tokens, or ask for less",
-                reason="LIMIT_REACHED",
-            )
+            message = f"the run has used its {self._max_tokens} tokens; allow more tokens, or ask for less"
+            await self._spending.stop(FailedPrecondition(message, reason="LIMIT_REACHED"))
+            return None
         request = ChatRequest(
             messages=tuple(messages),
             tools=tools,

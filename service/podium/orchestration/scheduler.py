@@ -216,15 +216,15 @@ class CallScheduler:
     async def cut(self, outcome: CallFailed | CallSkipped) -> None:
         """End every call that has not ended; those that were never started as skipped."""
         skipped = outcome if isinstance(outcome, CallSkipped) else CallSkipped(outcome.message)
-        unfinished = [node for node in self._nodes.values() if node.outcome is None]
+        unfinished = [node for node in reversed(self._nodes.values()) if node.outcome is None]
+        waiting = [node for node in unfinished if node.task is None]
+        working = [node for node in unfinished if node.task is not None]
         for node in unfinished:
             if node.task is not None:
                 node.task.cancel()
-        for node in reversed(unfinished):  # items before the call that they are of
+        # Those that wait go first, so that nothing becomes ready here; items go before the call that they are of.
+        for node in (*waiting, *working):
             await self._finish(node, outcome if node.began else skipped)
-        for node in unfinished:  # a call whose items had all ended well lets others go on
-            if node.task is not None:
-                node.task.cancel()
 
     async def close(self, because: str) -> None:
         """End what is open, for a run that ends."""

@@ -113,7 +113,8 @@ class Speculation:
                 await self._discard(guess, "the model did not ask for it")
 
     async def close(self) -> None:
-        """Give up everything that is left."""
+        """Give up everything that is left, and predict nothing any more."""
+        self._tools = {}
         guesses, self._guesses = list(self._guesses.values()), {}
         for guess in guesses:
             await self._discard(guess, "the run ended")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from podium.errors import PodiumError, ResourceExhausted
-from podium.orchestration.budget import Amount, BudgetRefused, Dimension, Reservation, Scope
+from podium.orchestration.budget import LEAST_COMPLETION, Amount, BudgetRefused, Dimension, Reservation, Scope
 from podium.orchestration.call_run import ReadyCall, RunStopped
 from podium.orchestration.chat import ChatModel, ChatRequest, Message, ModelInfo, TurnFinished, Usage
 from podium.orchestration.core import RunScope
@@ -110,7 +110,6 @@ class Spending:
             ResourceExhausted: the budget is used up, and the run is to stop then.
         """
         budget = self._run.budget
-        wanted = request.max_tokens or 1
         money = budget.affordable(Dimension.COST) is not None
         if not money and budget.affordable(Dimension.TOKENS) is None:
             return TurnAllowance(request, self, budget.reserve(Amount()))
@@ -118,6 +117,7 @@ class Spending:
         prompt = _prompt_estimate(request)
         while True:
             try:
+                wanted = self._wanted(request, prompt, price)
                 reservation, tokens = budget.reserve_turn(prompt_tokens=prompt, wanted=wanted, price=price)
             except BudgetRefused as refusal:
                 if not (await self._room(refusal) or await self._more(refusal)):
@@ -125,6 +125,18 @@ class Spending:
                     return None
             else:
                 return TurnAllowance(replace(request, max_tokens=tokens), self, reservation, prompt, price)
+
+    def _wanted(self, request: ChatRequest, prompt: int, price: Price) -> int:
+        """Return how many tokens to reserve for: where tools are offered, half the money is left for them.
+
+        They start while the model still writes, and would otherwise wait for the end of its turn.
+        """
+        wanted = request.max_tokens or 1
+        money = self._run.budget.affordable(Dimension.COST)
+        if not request.tools or money is None:
+            return wanted
+        fits = price.affordable_completion(money // 2, prompt)
+        return wanted if fits is None else min(wanted, max(fits, LEAST_COMPLETION))
 
     def cost(self, model: str, usage: Usage) -> int:
         """Return what a turn cost, in millionths."""
@@ -134,7 +146,8 @@ class Spending:
 
     async def _price(self, *, bounded: bool) -> Price:
         if self._info is None:
-            self._info = await self._model.info()
+            async with asyncio.timeout_at(self._run.time.deadline):
+                self._info = await self._model.info()
         services = self._run.services
         remote = self._info.remote
         models = [(name, remote) for name in services.models_behind(self._model.name)]
@@ -170,7 +183,7 @@ class Spending:
         self.refused = _exhausted(refusal)
         if action is Exhaustion.STOP:
             raise self.refused
-        await self._wind_down(refusal)
+        await self._wind_down(refusal.message)
         return False
 
     async def _tell(self, refusal: BudgetRefused, action: Exhaustion) -> None:
@@ -197,13 +210,24 @@ class Spending:
             self._told.discard((refusal.scope, refusal.dimension))
             if answer.source is AnswerSource.ANSWERED and any(answer.value.values()):
                 return True
-            await self._wind_down(refusal)
+            await self._wind_down(refusal.message)
             return False
 
-    async def _wind_down(self, refusal: BudgetRefused) -> None:
+    async def stop(self, limit: PodiumError) -> None:
+        """Let the run end because a limit of its is reached: with an error if it says so, or has nothing to tell.
+
+        Raises:
+            PodiumError: `limit`, where the run is to stop.
+        """
+        self.refused = limit
+        if self._action is Exhaustion.STOP:
+            raise limit
+        await self._wind_down(limit.message)
+
+    async def _wind_down(self, because: str) -> None:
         if not self._run.winding_down:
             self._run.winding_down = True
-            await self._run.log.append(WindDownStarted(WindDownCause.BUDGET, refusal.message))
+            await self._run.log.append(WindDownStarted(WindDownCause.BUDGET, because))
 
 
 def top_up(run: RunScope, owner: str, scope: str, more: dict[str, int]) -> None:

@@ -112,7 +112,7 @@ class GuardedExecutor:
             ) from error
         own, most = self._seconds_of(invocation.tool), breaker.policy.call_seconds
         try:
-            if own is not None and own <= most:
+            if most is None or (own is not None and own <= most):
                 result = await self._executor.invoke(invocation)
             else:
                 result = await self._limited(invocation, most)

@@ -41,19 +41,30 @@ class OrchestratorServicer(OrchestratorServiceServicer):
     ) -> AsyncIterator[pb.ExecuteStreamResponse]:
         """Run and stream events."""
         caller = self._caller()
-        events = self._orchestrator.stream(
+        batches = self._orchestrator.stream_together(
             spec_from_message(request.spec), caller.submitter, seconds=caller.run_seconds
         )
-        async with aclosing(events):
-            async for event in events:
-                yield pb.ExecuteStreamResponse(event=event_message(event, self._currency))
+        async with aclosing(batches):
+            async for batch in batches:
+                messages = [event_message(event, self._currency) for event in batch]
+                if request.together:
+                    yield pb.ExecuteStreamResponse(event=messages[0], more=messages[1:])
+                else:
+                    for message in messages:
+                        yield pb.ExecuteStreamResponse(event=message)
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: object) -> AsyncIterator[pb.WatchRunResponse]:
         """Follow one run."""
-        events = self._orchestrator.watch(request.run_id, self._caller().submitter, after_seq=request.after_seq)
-        async with aclosing(events):
-            async for event in events:
-                yield pb.WatchRunResponse(event=event_message(event, self._currency))
+        by = self._caller().submitter
+        batches = self._orchestrator.watch_together(request.run_id, by, after_seq=request.after_seq)
+        async with aclosing(batches):
+            async for batch in batches:
+                messages = [event_message(event, self._currency) for event in batch]
+                if request.together and messages:
+                    yield pb.WatchRunResponse(event=messages[0], more=messages[1:])
+                else:
+                    for message in messages:
+                        yield pb.WatchRunResponse(event=message)
 
     async def GetRun(self, request: pb.GetRunRequest, context: object) -> pb.GetRunResponse:
         """Return one run."""

@@ -28,7 +28,7 @@ from podium.v1 import explanation_pb2 as podium_dot_v1_dot_explanation__pb2
 from podium.v1 import run_pb2 as podium_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpodium/v1/orchestrator.proto\x12\tpodium.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpodium/v1/explanation.proto\x1a\x13podium/v1/run.proto\":\n\x0e\x45xecuteRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x12.podium.v1.RunSpecB\x06\xbaH\x03\xc8\x01\x01\".\n\x0f\x45xecuteResponse\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.podium.v1.Run\"@\n\x14\x45xecuteStreamRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x12.podium.v1.RunSpecB\x06\xbaH\x03\xc8\x01\x01\";\n\x15\x45xecuteStreamResponse\x12\"\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x13.podium.v1.RunEvent\"b\n\x0fWatchRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\x12\x1a\n\tafter_seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"6\n\x10WatchRunResponse\x12\"\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x13.podium.v1.RunEvent\"D\n\rGetRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\"-\n\x0eGetRunResponse\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.podium.v1.Run\"\x88\x01\n\x0fListRunsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x38\n\x06states\x18\x03 \x03(\x0e\x32\x13.podium.v1.RunStateB\x13\xbaH\x10\x92\x01\r\x10\x06\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"I\n\x10ListRunsResponse\x12\x1c\n\x04runs\x18\x01 \x03(\x0b\x32\x0e.podium.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x10\x43\x61ncelRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\"0\n\x11\x43\x61ncelRunResponse\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.podium.v1.Run\"H\n\x11\x45xplainRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\"D\n\x12\x45xplainRunResponse\x12.\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x19.podium.v1.RunExplanation\"\xec\x02\n\x12SimulateRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\x12;\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00\x12s\n\tdurations\x18\x03 \x03(\x0b\x32,.podium.v1.SimulateRunRequest.DurationsEntryB2\xbaH/\x9a\x01,\x10\x80\x02\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\x12\"\n\x0eparallel_calls\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x1aK\n\x0e\x44urationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration:\x02\x38\x01\"@\n\x13SimulateRunResponse\x12)\n\nsimulation\x18\x01 \x01(\x0b\x32\x15.podium.v1.Simulation2\xf7\x04\n\x13OrchestratorService\x12@\n\x07\x45xecute\x12\x19.podium.v1.ExecuteRequest\x1a\x1a.podium.v1.ExecuteResponse\x12T\n\rExecuteStream\x12\x1f.podium.v1.ExecuteStreamRequest\x1a .podium.v1.ExecuteStreamResponse0\x01\x12J\n\x08WatchRun\x12\x1a.podium.v1.WatchRunRequest\x1a\x1b.podium.v1.WatchRunResponse\"\x03\x90\x02\x01\x30\x01\x12\x42\n\x06GetRun\x12\x18.podium.v1.GetRunRequest\x1a\x19.podium.v1.GetRunResponse\"\x03\x90\x02\x01\x12H\n\x08ListRuns\x12\x1a.podium.v1.ListRunsRequest\x1a\x1b.podium.v1.ListRunsResponse\"\x03\x90\x02\x01\x12K\n\tCancelRun\x12\x1b.podium.v1.CancelRunRequest\x1a\x1c.podium.v1.CancelRunResponse\"\x03\x90\x02\x02\x12N\n\nExplainRun\x12\x1c.podium.v1.ExplainRunRequest\x1a\x1d.podium.v1.ExplainRunResponse\"\x03\x90\x02\x01\x12Q\n\x0bSimulateRun\x12\x1d.podium.v1.SimulateRunRequest\x1a\x1e.podium.v1.SimulateRunResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpodium/v1/orchestrator.proto\x12\tpodium.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bpodium/v1/explanation.proto\x1a\x13podium/v1/run.proto\":\n\x0e\x45xecuteRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x12.podium.v1.RunSpecB\x06\xbaH\x03\xc8\x01\x01\".\n\x0f\x45xecuteResponse\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.podium.v1.Run\"R\n\x14\x45xecuteStreamRequest\x12(\n\x04spec\x18\x01 \x01(\x0b\x32\x12.podium.v1.RunSpecB\x06\xbaH\x03\xc8\x01\x01\x12\x10\n\x08together\x18\x02 \x01(\x08\"^\n\x15\x45xecuteStreamResponse\x12\"\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x13.podium.v1.RunEvent\x12!\n\x04more\x18\x02 \x03(\x0b\x32\x13.podium.v1.RunEvent\"t\n\x0fWatchRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\x12\x1a\n\tafter_seq\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x10\n\x08together\x18\x03 \x01(\x08\"Y\n\x10WatchRunResponse\x12\"\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x13.podium.v1.RunEvent\x12!\n\x04more\x18\x02 \x03(\x0b\x32\x13.podium.v1.RunEvent\"D\n\rGetRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\"-\n\x0eGetRunResponse\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.podium.v1.Run\"\x88\x01\n\x0fListRunsRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xc8\x01(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x38\n\x06states\x18\x03 \x03(\x0e\x32\x13.podium.v1.RunStateB\x13\xbaH\x10\x92\x01\r\x10\x06\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"I\n\x10ListRunsResponse\x12\x1c\n\x04runs\x18\x01 \x03(\x0b\x32\x0e.podium.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x10\x43\x61ncelRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\"0\n\x11\x43\x61ncelRunResponse\x12\x1b\n\x03run\x18\x01 \x01(\x0b\x32\x0e.podium.v1.Run\"H\n\x11\x45xplainRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\"D\n\x12\x45xplainRunResponse\x12.\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x19.podium.v1.RunExplanation\"\xec\x02\n\x12SimulateRunRequest\x12\x33\n\x06run_id\x18\x01 \x01(\tB#\xbaH r\x1e\x32\x1c^run_[0-9a-hjkmnp-tv-z]{26}$\x12;\n\x08\x64\x65\x61\x64line\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00\x12s\n\tdurations\x18\x03 \x03(\x0b\x32,.podium.v1.SimulateRunRequest.DurationsEntryB2\xbaH/\x9a\x01,\x10\x80\x02\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\x12\"\n\x0eparallel_calls\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x90N(\x00\x1aK\n\x0e\x44urationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x05value\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration:\x02\x38\x01\"@\n\x13SimulateRunResponse\x12)\n\nsimulation\x18\x01 \x01(\x0b\x32\x15.podium.v1.Simulation2\xf7\x04\n\x13OrchestratorService\x12@\n\x07\x45xecute\x12\x19.podium.v1.ExecuteRequest\x1a\x1a.podium.v1.ExecuteResponse\x12T\n\rExecuteStream\x12\x1f.podium.v1.ExecuteStreamRequest\x1a .podium.v1.ExecuteStreamResponse0\x01\x12J\n\x08WatchRun\x12\x1a.podium.v1.WatchRunRequest\x1a\x1b.podium.v1.WatchRunResponse\"\x03\x90\x02\x01\x30\x01\x12\x42\n\x06GetRun\x12\x18.podium.v1.GetRunRequest\x1a\x19.podium.v1.GetRunResponse\"\x03\x90\x02\x01\x12H\n\x08ListRuns\x12\x1a.podium.v1.ListRunsRequest\x1a\x1b.podium.v1.ListRunsResponse\"\x03\x90\x02\x01\x12K\n\tCancelRun\x12\x1b.podium.v1.CancelRunRequest\x1a\x1c.podium.v1.CancelRunResponse\"\x03\x90\x02\x02\x12N\n\nExplainRun\x12\x1c.podium.v1.ExplainRunRequest\x1a\x1d.podium.v1.ExplainRunResponse\"\x03\x90\x02\x01\x12Q\n\x0bSimulateRun\x12\x1d.podium.v1.SimulateRunRequest\x1a\x1e.podium.v1.SimulateRunResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -82,35 +82,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTERESPONSE']._serialized_start=214
   _globals['_EXECUTERESPONSE']._serialized_end=260
   _globals['_EXECUTESTREAMREQUEST']._serialized_start=262
-  _globals['_EXECUTESTREAMREQUEST']._serialized_end=326
-  _globals['_EXECUTESTREAMRESPONSE']._serialized_start=328
-  _globals['_EXECUTESTREAMRESPONSE']._serialized_end=387
-  _globals['_WATCHRUNREQUEST']._serialized_start=389
-  _globals['_WATCHRUNREQUEST']._serialized_end=487
-  _globals['_WATCHRUNRESPONSE']._serialized_start=489
-  _globals['_WATCHRUNRESPONSE']._serialized_end=543
-  _globals['_GETRUNREQUEST']._serialized_start=545
-  _globals['_GETRUNREQUEST']._serialized_end=613
-  _globals['_GETRUNRESPONSE']._serialized_start=615
-  _globals['_GETRUNRESPONSE']._serialized_end=660
-  _globals['_LISTRUNSREQUEST']._serialized_start=663
-  _globals['_LISTRUNSREQUEST']._serialized_end=799
-  _globals['_LISTRUNSRESPONSE']._serialized_start=801
-  _globals['_LISTRUNSRESPONSE']._serialized_end=874
-  _globals['_CANCELRUNREQUEST']._serialized_start=876
-  _globals['_CANCELRUNREQUEST']._serialized_end=947
-  _globals['_CANCELRUNRESPONSE']._serialized_start=949
-  _globals['_CANCELRUNRESPONSE']._serialized_end=997
-  _globals['_EXPLAINRUNREQUEST']._serialized_start=999
-  _globals['_EXPLAINRUNREQUEST']._serialized_end=1071
-  _globals['_EXPLAINRUNRESPONSE']._serialized_start=1073
-  _globals['_EXPLAINRUNRESPONSE']._serialized_end=1141
-  _globals['_SIMULATERUNREQUEST']._serialized_start=1144
-  _globals['_SIMULATERUNREQUEST']._serialized_end=1508
-  _globals['_SIMULATERUNREQUEST_DURATIONSENTRY']._serialized_start=1433
-  _globals['_SIMULATERUNREQUEST_DURATIONSENTRY']._serialized_end=1508
-  _globals['_SIMULATERUNRESPONSE']._serialized_start=1510
-  _globals['_SIMULATERUNRESPONSE']._serialized_end=1574
-  _globals['_ORCHESTRATORSERVICE']._serialized_start=1577
-  _globals['_ORCHESTRATORSERVICE']._serialized_end=2208
+  _globals['_EXECUTESTREAMREQUEST']._serialized_end=344
+  _globals['_EXECUTESTREAMRESPONSE']._serialized_start=346
+  _globals['_EXECUTESTREAMRESPONSE']._serialized_end=440
+  _globals['_WATCHRUNREQUEST']._serialized_start=442
+  _globals['_WATCHRUNREQUEST']._serialized_end=558
+  _globals['_WATCHRUNRESPONSE']._serialized_start=560
+  _globals['_WATCHRUNRESPONSE']._serialized_end=649
+  _globals['_GETRUNREQUEST']._serialized_start=651
+  _globals['_GETRUNREQUEST']._serialized_end=719
+  _globals['_GETRUNRESPONSE']._serialized_start=721
+  _globals['_GETRUNRESPONSE']._serialized_end=766
+  _globals['_LISTRUNSREQUEST']._serialized_start=769
+  _globals['_LISTRUNSREQUEST']._serialized_end=905
+  _globals['_LISTRUNSRESPONSE']._serialized_start=907
+  _globals['_LISTRUNSRESPONSE']._serialized_end=980
+  _globals['_CANCELRUNREQUEST']._serialized_start=982
+  _globals['_CANCELRUNREQUEST']._serialized_end=1053
+  _globals['_CANCELRUNRESPONSE']._serialized_start=1055
+  _globals['_CANCELRUNRESPONSE']._serialized_end=1103
+  _globals['_EXPLAINRUNREQUEST']._serialized_start=1105
+  _globals['_EXPLAINRUNREQUEST']._serialized_end=1177
+  _globals['_EXPLAINRUNRESPONSE']._serialized_start=1179
+  _globals['_EXPLAINRUNRESPONSE']._serialized_end=1247
+  _globals['_SIMULATERUNREQUEST']._serialized_start=1250
+  _globals['_SIMULATERUNREQUEST']._serialized_end=1614
+  _globals['_SIMULATERUNREQUEST_DURATIONSENTRY']._serialized_start=1539
+  _globals['_SIMULATERUNREQUEST_DURATIONSENTRY']._serialized_end=1614
+  _globals['_SIMULATERUNRESPONSE']._serialized_start=1616
+  _globals['_SIMULATERUNRESPONSE']._serialized_end=1680
+  _globals['_ORCHESTRATORSERVICE']._serialized_start=1683
+  _globals['_ORCHESTRATORSERVICE']._serialized_end=2314
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,12 @@ from podium.orchestration.chat import TurnFinishReason, Usage
 from podium.orchestration.events import EventKind, LoggedEvent, RunEnded, RunState, TextWritten, TurnEnded, TurnStarted
 from podium.orchestration.feed import RunFeed
 from support.virtual_time import run_virtual
+
+
+async def one_by_one(feed: RunFeed) -> AsyncIterator[LoggedEvent]:
+    async for batch in feed.follow():
+        for event in batch:
+            yield event
 
 
 @given(
@@ -35,7 +42,7 @@ def test_every_reader_sees_all_events_and_all_text(turns: list[list[str]], seed:
         async def read() -> list[LoggedEvent]:
             await asyncio.sleep(rng.random() * 5)
             seen = []
-            async for event in feed.follow():
+            async for event in one_by_one(feed):
                 seen.append(event)
                 if rng.random() < 0.3:
                     await asyncio.sleep(rng.random())
@@ -88,6 +95,6 @@ def test_text_before_any_turn_is_not_lost_track_of(early: bool) -> None:
         if early:
             feed.logged(LoggedEvent("run_x", 1, 1, TurnStarted(0, "m")))
         feed.end()
-        assert [type(e.kind) for e in [x async for x in feed.follow()]] == ([TurnStarted] if early else [])
+        assert [type(e.kind) for e in [x async for x in one_by_one(feed)]] == ([TurnStarted] if early else [])
 
     run_virtual(main())

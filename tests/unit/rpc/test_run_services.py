@@ -33,12 +33,14 @@ class FakeOrchestrator:
         self.closed = False
         self.open: list[tuple[str, QuestionView]] = []
 
-    async def watch(self, run_id: str, by: Submitter, *, after_seq: int = 0) -> AsyncGenerator[ev.LoggedEvent, None]:
+    async def watch_together(
+        self, run_id: str, by: Submitter, *, after_seq: int = 0
+    ) -> AsyncGenerator[list[ev.LoggedEvent], None]:
         self.asked.append(("watch", run_id, by, after_seq))
         try:
             for seq, kind in enumerate(FULL, 1):
                 if seq > after_seq:
-                    yield logged(kind, seq)
+                    yield [logged(kind, seq)]
         finally:
             self.closed = True
 

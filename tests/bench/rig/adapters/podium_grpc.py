@@ -38,13 +38,15 @@ class Grpc:
 
     def _call(self, script: str) -> grpc.aio.UnaryStreamCall:
         spec = run_pb2.RunSpec(input=script, tools=tools_of(script))
-        return self._stub.ExecuteStream(pb.ExecuteStreamRequest(spec=spec), metadata=self._metadata, timeout=_SECONDS)
+        request = pb.ExecuteStreamRequest(spec=spec, together=True)
+        return self._stub.ExecuteStream(request, metadata=self._metadata, timeout=_SECONDS)
 
     async def run(self, script: str) -> str:
         finished = None
         async for response in self._call(script):
-            if response.event.WhichOneof("kind") == "run_finished":
-                finished = response.event.run_finished
+            for event in (response.event, *response.more):
+                if event.WhichOneof("kind") == "run_finished":
+                    finished = event.run_finished
         if finished is None or finished.state != run_pb2.RUN_STATE_SUCCEEDED:
             raise RuntimeError(f"the run failed: {finished and finished.error.message}")
         return str(finished.answer)
