@@ -292,7 +292,7 @@ async def test_sizes_are_bounded(where: str) -> None:
         "event": (b"data: " if i == 0 else blob.encode() for i in range(1000)),
         "body": (f": {blob}\n\n".encode() for _ in range(1000)),
         "arguments": (sse(call_delta(blob, name="add" if i == 0 else None), done=False)[0] for i in range(100)),
-        "calls": (sse(call_delta("{}", index=i, name="add"), done=False)[0] for i in range(1000)),
+        "calls": (sse(call_delta("{}", index=i, name="add"), done=False)[0] for i in range(5000)),
         "json": (blob.encode() for _ in range(1000)),
     }[where]
     headers = {"content-type": "application/json"} if where == "json" else SSE
@@ -588,6 +588,7 @@ async def test_a_rotated_key_file_is_used_at_once(tmp_path: Path) -> None:
 async def test_keys_stay_out_of_logs(caplog: pytest.LogCaptureFixture) -> None:
     """Not even the transport's debug log shows one."""
     caplog.set_level(logging.DEBUG)
+    asyncio.get_running_loop().set_debug(True)
     async with FakeServer(json_reply({}, 401)) as server, openai_model(server.url, key=key()) as model:
         await outcome(model)
         assert server.requests

@@ -16,7 +16,7 @@ import orjson
 from podium.errors import FailedPrecondition, InvalidRequest, PodiumError, Unavailable
 from podium.inference.http.api_key import ApiKeySource
 from podium.inference.http.egress import EgressPolicy, Resolver, Zone
-from podium.inference.http.http_errors import Upstream, cut_short, fault_of, not_understood, retry_after_of
+from podium.inference.http.http_errors import Upstream, fault_of, not_understood, retry_after_of
 from podium.inference.http.sse import EventTooLong, ServerEvent, ServerEventParser
 from podium.inference.http.turn_clock import TurnClock, TurnLimits
 
@@ -82,6 +82,7 @@ class HttpEndpoint:
         self._proxy = proxy
         self._resolver = resolver
         self._ssl_context = ssl_context or _usual_authorities
+        self._zone: Zone | None = None
         self._transport: Transport | None = None
         self._opening = asyncio.Lock()
         self._closed = False
@@ -229,7 +230,9 @@ class HttpEndpoint:
             raise Unavailable(f"model {self.upstream.model!r} is being closed: try again", retry_after=1.0)
         if self._socket:
             return
-        zone = self._policy.check_host(self._host)
+        if self._zone is None:
+            self._zone = self._policy.check_host(self._host)
+        zone = self._zone
         if self._proxy is not None and zone is not Zone.LOOPBACK and not self._policy.cloud_enabled:
             raise FailedPrecondition(f"{self._host} is behind a proxy: set CLOUD_LLM_ENABLED=true to allow it")
         if self._key is not None and self._scheme == "http" and zone is not Zone.LOOPBACK and not self._allow_plain_key:

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from podium.errors import Internal, PodiumError, ResourceExhausted, Unavailable
@@ -66,11 +70,10 @@ class Transport:
             tls.set_alpn_protocols(["http/1.1"])
         # A proxy is the way out that the settings name; what it may reach was checked by name.
         guard = _Guard(None if proxy else policy, None if proxy else resolver)
-        connector: aiohttp.BaseConnector
         if unix_socket:
-            connector = _UnixPool(unix_socket, limit=0, keepalive_timeout=_IDLE_SECONDS)
+            self._pool: _Pool = _UnixPool(unix_socket, limit=0, keepalive_timeout=_IDLE_SECONDS)
         else:
-            connector = _TcpPool(
+            self._pool = _TcpPool(
                 limit=0,
                 keepalive_timeout=_IDLE_SECONDS,
                 ssl=True if tls is None else tls,
@@ -79,7 +82,7 @@ class Transport:
                 socket_factory=guard.socket_to,
             )
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=self._pool,
             response_class=_Response,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(connect=connect_seconds),
@@ -93,8 +96,8 @@ class Transport:
         """Close every connection; whoever waits for an answer gets `Unavailable`."""
         for exchange in tuple(self._exchanges):
             exchange.abort()
+        self._pool.abort()
         with contextlib.suppress(TimeoutError):
-            # A connection whose peer takes nothing in could keep us for ever.
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._session.close()
 
@@ -124,6 +127,9 @@ class Transport:
         return Exchange(self._model, response, slots, self._exchanges)
 
     async def _take(self, slots: asyncio.Semaphore) -> None:
+        if not slots.locked():
+            await slots.acquire()  # without waiting
+            return
         try:
             async with asyncio.timeout(self._connect_seconds):
                 await slots.acquire()
@@ -204,22 +210,48 @@ class _Response(aiohttp.ClientResponse):
         super().close()
 
 
-class _Clean:
-    """Gives out no connection on which bytes came that nobody had asked for: they would pass for the next answer."""
+class _Pool(aiohttp.BaseConnector):
+    """Uses no connection again on which something came in the meantime.
 
-    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+    It is the end of the connection, or bytes that would pass for the answer to the next request.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._known: WeakSet[asyncio.BaseProtocol] = WeakSet()
+        self._busy: set[aiohttp.connector.Connection] = set()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the interface has it
+    ) -> aiohttp.connector.Connection:
+        """Return a connection, which is open unless it was lost just now."""
         while True:
-            connection = await super().connect(*args, **kwargs)  # type: ignore[misc]
-            if not connection.protocol.should_close:
-                return connection
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None or protocol not in self._known or not (protocol.should_close or _readable(connection)):
+                break
             connection.close()
+        if protocol is not None:
+            self._known.add(protocol)
+        self._busy.add(connection)
+        connection.add_callback(partial(self._busy.discard, connection))
+        return connection
+
+    def abort(self) -> None:
+        """Cut every connection that is in use, whatever is still to be sent on it."""
+        for connection in self._busy:
+            if connection.transport is not None:
+                connection.transport.abort()
 
 
-class _TcpPool(_Clean, aiohttp.TCPConnector):
+class _TcpPool(_Pool, aiohttp.TCPConnector):
     pass
 
 
-class _UnixPool(_Clean, aiohttp.UnixConnector):
+class _UnixPool(_Pool, aiohttp.UnixConnector):
     pass
 
 
@@ -287,6 +319,17 @@ class _Content(aiohttp.BytesPayload):
     def __init__(self, value: bytes) -> None:
         aiohttp.Payload.__init__(self, value, content_type="application/json")
         self._size = len(value)
+
+
+def _readable(connection: aiohttp.connector.Connection) -> bool:
+    """Return whether something came that the loop has not seen yet, or the connection is closed."""
+    transport = connection.transport
+    number = -1 if transport is None else transport.get_extra_info("socket").fileno()
+    if number < 0:
+        return True
+    ready = select.poll()
+    ready.register(number, select.POLLIN)
+    return bool(ready.poll(0))
 
 
 def _failure(model: str, error: Exception) -> PodiumError:

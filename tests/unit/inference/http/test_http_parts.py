@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
-from podium.errors import FailedPrecondition, Unavailable
+from podium.errors import DeadlineExceeded, FailedPrecondition, PodiumError, Unavailable
 from podium.inference.http import ApiKeySource, EgressPolicy, HttpEndpoint
 from podium.inference.http.egress import Zone, zone_of_host
 from podium.inference.http.http_errors import Upstream, fault_of, retry_after_of
 from podium.inference.http.sse import EventTooLong, ServerEvent, ServerEventParser
+from podium.inference.http.turn_clock import TurnClock, TurnLimits
 
 STREAM = (
     b"\xef\xbb\xbf: comment\r\n\r\nevent: a\r\ndata: one\r\n\r\ndata:two\ndata:  three\n\nid: 7\nretry: 5\ndata\r\r"
@@ -171,3 +173,20 @@ def test_malformed_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         HttpEndpoint("m", url, policy=EgressPolicy())
     assert "pw" not in str(caught.value)
+
+
+def test_the_end_of_a_turn_is_told_from_a_stall_on_uvloop() -> None:
+    """Its timers go off up to a millisecond early, when its clock does not show the end yet."""
+    uvloop = pytest.importorskip("uvloop")
+    limits = TurnLimits(total=0.0055, first_event=10.0)
+
+    async def errors() -> set[type[BaseException]]:
+        found: set[type[BaseException]] = set()
+        for _ in range(20):
+            with pytest.raises(PodiumError) as caught:
+                await TurnClock(limits, "m").wait(asyncio.sleep(5))
+            found.add(caught.type)
+        return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(errors()) == {DeadlineExceeded}
