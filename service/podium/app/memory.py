@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 from podium.observability.logging import get_logger
@@ -32,6 +33,7 @@ def watch_memory(
         metrics.memory_level.set(level)
         services.governor.shed(level >= MemoryLevel.HIGH)
         if level >= MemoryLevel.HIGH:
+            gc.collect()  # which is put off otherwise, see `collect_rarely`
             services.cache.drop(1.0 if level is MemoryLevel.CRITICAL else 0.5)
         critical = level is MemoryLevel.CRITICAL
         orchestrator.shed("the server is short of memory; try again shortly" if critical else "")

@@ -12,7 +12,7 @@ from podium.app.application import Application
 from podium.errors import FailedPrecondition
 from podium.observability.logging import LogConfig, LogPipeline, configure_logging, get_logger
 from podium.resilience.preflight import DataDirectory, DataDirectoryInUse, Requirements, preflight
-from podium.resilience.scheduling import prefer_throughput
+from podium.resilience.scheduling import collect_rarely, prefer_throughput
 from podium.settings import Loaded, Settings, SettingsError, check_bind
 
 __all__ = ["check_machine", "run_server"]
@@ -112,6 +112,7 @@ async def _serve(
                 models=[*loaded.settings.models],
             )
             started(application)
+            collect_rarely()
             reloading = asyncio.create_task(_reload(application, loaded, reload, reread), name="podium-reload")
             try:
                 await stop.wait()

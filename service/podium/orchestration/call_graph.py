@@ -171,6 +171,23 @@ class CallGraph:
         ready = tuple(node.call_id for node in held if self._released(node))
         return Step(ready, tuple(doomed)) if ready or doomed else _NOTHING
 
+    def clear(self) -> None:
+        """Forget every call. They refer to each other, and would wait for the garbage collector otherwise."""
+        for node in self._nodes.values():
+            node.origin_node = node.older = None
+            node.parents.clear()
+            node.children.clear()
+        for table in (
+            self._nodes,
+            self._aliases,
+            self._places,
+            self._meanings,
+            self._unknown,
+            self._held,
+            self._waiting,
+        ):
+            table.clear()
+
     def name(self, source: str, turn: int) -> str | None:
         """Return the id of the call that a name means to the calls of a turn; None when there is none so far."""
         node = self._meanings.get((turn, source)) or self._meaning(source, turn)
@@ -343,7 +360,7 @@ class _Node:
         "held",
         "left",
         "older",
-        "origin",
+        "origin_node",
         "parents",
         "state",
         "turn",
@@ -362,8 +379,16 @@ class _Node:
         self.children: list[_Node] = []
         self.unknown: dict[str, None] = {}
         self.older: _Node | None = None
-        self.origin = self
+        self.origin_node: _Node | None = None  # itself, which must not be said: it would be garbage of its own
         self.why = ""
+
+    @property
+    def origin(self) -> _Node:
+        return self.origin_node or self
+
+    @origin.setter
+    def origin(self, node: _Node) -> None:
+        self.origin_node = None if node is self else node
 
 
 def _use(child: _Node, parent: _Node) -> None:

@@ -32,6 +32,7 @@ from podium.orchestration.events import (
     CallSucceeded,
     Exhaustion,
     ResultSource,
+    Speculation,
     TurnEnded,
     TurnStarted,
     WindDownCause,
@@ -91,6 +92,7 @@ class Runner:
         self._ask = AskUser(run) if run.spec.may_ask else None
         self._spending = Spending(run, model)
         self._repeats: Counter[tuple[str, bytes, bytes]] = Counter()
+        self._scheduler: CallScheduler | None = None
         self._partial = False
         self._usage = Usage()
 
@@ -120,22 +122,26 @@ class Runner:
                     built_in=built_in,
                     max_calls=self._max_calls,
                 )
+                self._scheduler = scheduler
                 try:
                     answer = await self._take_turns(scheduler)
                 except BaseException:
                     await scheduler.close("the run was cancelled")
                     raise
                 await scheduler.close("the run ended")
+                if answer.text and not answer.partial:
+                    self._learn(scheduler)
         except BaseExceptionGroup as group_error:
             raise _first_error(group_error) from None
-        if answer.text and not answer.partial:
-            self._learn(scheduler)
         return answer
 
     def close(self) -> None:
         """Let go of what was kept for the run."""
         self._run.share.close()
         self._run.budget.close()
+        if self._scheduler is not None:
+            self._scheduler.forget()
+            self._scheduler = None
         if self._long is not None:
             self._long.forget(self._run.tenant, self._run.run_id)
 
@@ -334,7 +340,9 @@ class Runner:
         return cut
 
     def _learn(self, scheduler: CallScheduler) -> None:
-        self._run.services.predictor.learn(self._run.tenant, self._run.spec.input, scheduler.past())
+        """Remember what the model asked for, unless this server predicts nothing."""
+        if self._run.services.policy.speculation is Speculation.SAFE:
+            self._run.services.predictor.learn(self._run.tenant, self._run.spec.input, scheduler.past())
 
 
 def _tighter(asked: int | None, allowed: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ __all__ = ["BuiltIn", "CallScheduler", "Node", "TurnCalls"]
 
 _log = logging.getLogger(__name__)
 _NONE = References()
+_SHORT = re.compile(r"c(0|[1-9][0-9]*)")
 
 BuiltIn = Callable[["Node", bytes], Awaitable[CallOutcome]]
 
@@ -148,7 +150,7 @@ class CallScheduler:
         request = CallRequest(
             f"c{turn.index}_{len(turn.nodes)}", sealed.tool, sealed.arguments_json, sealed.provider_id
         )
-        hold = not may_start_when_sealed(spec.side_effects)
+        hold = self._holds(spec)
         node = Node(request, spec, turn, Life(self._run.clock, Phase.TURN if hold else Phase.PARENTS))
         self._add(node)
         problem = ""
@@ -232,8 +234,28 @@ class CallScheduler:
             await self._speculation.close()
         await self.cut(CallFailed(ToolFailureCode.CANCELLED, because))
 
+    def forget(self) -> None:
+        """Let go of the calls of a run that has ended, see `CallGraph.clear`."""
+        for node in self._nodes.values():
+            node.turn.nodes.clear()
+            node.task = node.call = node.parent = None
+            node.items.clear()
+        self._nodes.clear()
+        self._graph.clear()
+
+    def _holds(self, spec: ToolSpec) -> bool:
+        """Return whether a call of the tool, or of what may stand in for it, has to wait for the end of its turn."""
+        stand_in = self._find(spec.fallback.tool) if spec.fallback is not None else None
+        return not all(may_start_when_sealed(one.side_effects) for one in (spec, stand_in) if one is not None)
+
     def _named(self, sources: Sequence[str], turn: TurnCalls) -> tuple[str, ...]:
-        return tuple(self._graph.name(source, turn.index) or source for source in sources)
+        """Return the calls that are meant; of one that is still to come, the name that it will have."""
+
+        def named(source: str) -> str:
+            known = self._graph.name(source, turn.index)
+            return known or (f"c{turn.index}_{source[1:]}" if _SHORT.fullmatch(source) else source)
+
+        return tuple(named(source) for source in sources)
 
     def _add(self, node: Node) -> None:
         self._nodes[node.request.call_id] = node

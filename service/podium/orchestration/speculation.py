@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from podium.orchestration.budget import Dimension
 from podium.orchestration.call_cache import Served, canonical
 from podium.orchestration.call_run import CallRun, NotStarted, ReadyCall
 from podium.orchestration.core import RunScope
@@ -19,6 +20,9 @@ from podium.orchestration.tool import ToolFailure, ToolSpec
 from podium.packed_json import packed
 
 __all__ = ["Guess", "Speculation"]
+
+
+_WORTHWHILE_SECONDS = 0.003  # a quicker tool costs more to predict than to call
 
 
 @dataclass(slots=True)
@@ -67,6 +71,11 @@ class Speculation:
         for prediction in found[:room]:
             if prediction.confidence < services.policy.min_confidence:
                 return
+            if self._tools[prediction.tool].cost_micros and run.budget.affordable(Dimension.COST) is not None:
+                continue  # what may come to nothing must not cost the run a call that it needs
+            usual = services.tool_times.usual(prediction.tool)
+            if usual is not None and usual < _WORTHWHILE_SECONDS:
+                continue
             key = (prediction.tool, canonical(prediction.arguments))
             if key not in self._guesses and key not in done:
                 self._start(key, prediction, turn)

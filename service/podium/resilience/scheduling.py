@@ -14,14 +14,27 @@ figures):
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Final
 
-__all__ = ["listen_with_poller", "prefer_throughput"]
+__all__ = ["collect_rarely", "listen_with_poller", "prefer_throughput"]
 
 _EXPERIMENTS: Final = "GRPC_EXPERIMENTS"
 _LISTENER: Final = "event_engine_listener"
+
+
+def collect_rarely() -> None:
+    """Spare the garbage collector what it need not look at. Call it once everything has started.
+
+    What exists by then stays for good and is left out of every collection. A run leaves no cycles behind, so the
+    young generation is looked at after 5,000 new objects rather than 700, and the older ones, of which a
+    collection stops the event loop for a tenth of a second and more, hardly ever.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 200, 1_000)
 
 
 def prefer_throughput() -> bool:

@@ -116,13 +116,18 @@ class MemoryRunStore:
     def _evict(self) -> None:
         if len(self._runs) <= self._max_runs and self._bytes <= self._max_bytes:
             return
-        for run_id, kept in list(self._runs.items()):
-            if len(self._runs) <= self._max_runs and self._bytes <= self._max_bytes:
-                return
+        surplus, size = len(self._runs) - self._max_runs, self._bytes - self._max_bytes
+        dropped = []
+        for run_id, kept in self._runs.items():  # usually the first one is enough
+            if surplus <= 0 and size <= 0:
+                break
             if kept.view.state.ended:
-                del self._runs[run_id]
-                self._by_request.pop((kept.header.owner, kept.header.spec.request_id), None)
-                self._bytes -= kept.size
+                dropped.append(run_id)
+                surplus, size = surplus - 1, size - kept.size
+        for run_id in dropped:
+            kept = self._runs.pop(run_id)
+            self._by_request.pop((kept.header.owner, kept.header.spec.request_id), None)
+            self._bytes -= kept.size
 
 
 def _payload_bytes(kind: EventKind) -> int:
