@@ -29,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,7 @@ def play(number: int, index: int) -> workloads.Script:
 def serve_upstream() -> None:
     """Be the upstream: the rig's, with these scripts."""
     for number, index in opened().items():
-        written = play(number, index)
-        workloads._SCRIPTS[request(number)] = lambda written=written: written
+        workloads._SCRIPTS[request(number)] = cache(partial(play, number, index))
     upstream.keep_time()
     asyncio.run(upstream.serve())
 

@@ -201,7 +201,12 @@ class Caller:
         await self._channel.close()
 
     async def run(
-        self, request: str, *, tools: Sequence[str] = (), speculation: int = 0, seconds: float = 300.0
+        self,
+        request: str,
+        *,
+        tools: Sequence[str] = (),
+        speculation: run_pb2.Speculation.ValueType = run_pb2.SPECULATION_UNSPECIFIED,
+        seconds: float = 300.0,
     ) -> run_pb2.Run:
         """Run a request to its end.
 
