@@ -177,8 +177,9 @@ async def test_health_in_every_form(channel: grpc.aio.Channel) -> None:
     standard: Any = health_pb2_grpc.HealthStub(channel)
     listed = (await standard.List(health_pb2.HealthListRequest(), timeout=10)).statuses
     serving = health_pb2.HealthCheckResponse.SERVING
+    ours = ("Orchestrator", "Clarification", "Inference", "Tool", "Health")
     assert {name: status.status for name, status in listed.items()} == dict.fromkeys(
-        ["", *(f"podium.v1.{n}Service" for n in ("Orchestrator", "Clarification", "Inference", "Tool", "Health"))], serving
+        ["", *(f"podium.v1.{name}Service" for name in ours)], serving
     )
     for name in listed:
         answer = await standard.Check(health_pb2.HealthCheckRequest(service=name), timeout=10)
@@ -189,12 +190,12 @@ async def test_health_in_every_form(channel: grpc.aio.Channel) -> None:
     watch = standard.Watch(health_pb2.HealthCheckRequest(service="nope"), timeout=10)
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     watch.cancel()
-    ours: Any = HealthServiceStub(channel)
-    report = await ours.Check(podium_health.CheckRequest(), timeout=10)
+    report_of: Any = HealthServiceStub(channel)
+    report = await report_of.Check(podium_health.CheckRequest(), timeout=10)
     assert report.status == podium_health.HEALTH_STATUS_HEALTHY
     assert [component.name for component in report.components] == ["model:scripted"]
-    assert (await ours.Ready(podium_health.ReadyRequest(), timeout=10)).ready
-    assert (await ours.Live(podium_health.LiveRequest(), timeout=10)).live
+    assert (await report_of.Ready(podium_health.ReadyRequest(), timeout=10)).ready
+    assert (await report_of.Live(podium_health.LiveRequest(), timeout=10)).live
 
 
 async def test_drain_tells_watchers_and_ends_the_server(tmp_path: Path) -> None:

@@ -180,9 +180,7 @@ def test_last_turn_is_offered_no_tools() -> None:
 
     async def main() -> None:
         model = FunctionModel(greedy)
-        async with make_orchestrator(
-            model, FakeTools(work=sleeping(0)), policy=RunPolicy(max_turns=3)
-        ) as orchestrator:
+        async with make_orchestrator(model, FakeTools(work=sleeping(0)), policy=RunPolicy(max_turns=3)) as orchestrator:
             view = await orchestrator.execute(SPEC, ME)
             assert (view.answer, view.partial, len(model.requests)) == ("enough", True, 3)
 
