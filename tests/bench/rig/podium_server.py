@@ -11,7 +11,7 @@ from bench.child import report_and_wait
 from bench.rig.podium_settings import flags
 from podium.app import Application
 from podium.observability.logging import LogConfig, configure_logging
-from podium.resilience.scheduling import prefer_throughput
+from podium.resilience.scheduling import collect_rarely, prefer_throughput
 from podium.settings import load_settings
 
 __all__: list[str] = []
@@ -25,6 +25,7 @@ async def serve(base_url: str, directory: Path) -> None:
         with configure_logging(config, stream=stream) as log:
             async with Application(loaded, log) as application:
                 await application.wait_ready(60)
+                collect_rarely()
                 await report_and_wait({"address": application.address})
 
 
