@@ -50,6 +50,7 @@ _WIDE: Mapping[str, object] = {
     "run.max_active": 100_000,
     "run.max_calls": 10_000,
     "run.max_tokens": 1_000_000,
+    "breaker.call_timeout_seconds": 120,  # one of the tools watches the loop for half a minute
     "governor.max_queued_run": 10_000,
 }
 

@@ -35,15 +35,14 @@ from podium.orchestration.events import (
     RunStarted,
     RunState,
 )
-from podium.orchestration.explain import explain
-from podium.orchestration.explanation import RunExplanation
-from podium.orchestration.journal import RunHeader, RunPage, RunStore
-from podium.orchestration.plan import plan_from_log
+from podium.orchestration.feed import RunFeed
+from podium.orchestration.journal import RunHeader, RunStore
 from podium.orchestration.questions import Questions
 from podium.orchestration.run_log import RunLog, RunObserver
+from podium.orchestration.run_reader import RunReader
 from podium.orchestration.runner import Runner
-from podium.orchestration.simulate import Simulation, SlotLimits, simulate
 from podium.orchestration.spending import top_up
+from podium.orchestration.submitter import Submitter
 from podium.orchestration.time_plan import TimePlan
 from podium.orchestration.tool import ToolCatalog, ToolSpec
 from podium.orchestration.view import QuestionView, RunView
@@ -63,18 +62,6 @@ class OrchestratorLimits:
     max_input_chars: int = 32768
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitter:
-    """Who asks: `owner` may see the run afterwards, an `admin` may raise anybody's budget; the rest is
-    passed on to tools and logs.
-    """
-
-    owner: str
-    tenant: str = ""
-    correlation_id: str = ""
-    admin: bool = False
-
-
 @dataclass(slots=True)
 class _ActiveRun:
     header: RunHeader
@@ -87,7 +74,7 @@ class _ActiveRun:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Orchestrator:
+class Orchestrator(RunReader):
     """Runs requests. An async context manager: leaving it cancels what still runs and waits for it.
 
     Args:
@@ -116,10 +103,8 @@ class Orchestrator:
         clock: Callable[[], float] = time.monotonic,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        super().__init__(store, tools, services)
         self._models = models
-        self._tools = tools
-        self._services = services
-        self._store = store
         self._new_run_id = new_run_id
         self._limits = limits or OrchestratorLimits()
         self._references = references
@@ -161,6 +146,7 @@ class Orchestrator:
                 await active.done.wait()
             finally:
                 self._detach(active)
+            return active.log.view  # the store may have dropped it by now
         return await self._store.view(header.run_id, by.owner)
 
     async def stream(
@@ -191,81 +177,9 @@ class Orchestrator:
         finally:
             self._detach(active)
 
-    async def watch(self, run_id: str, by: Submitter, *, after_seq: int = 0) -> AsyncGenerator[LoggedEvent, None]:
-        """Yield what is logged of a run beyond `after_seq`, then what follows, until it ends.
-
-        Closing the iterator changes nothing about the run.
-
-        Raises:
-            NotFound: there is no such run, or it is somebody else's.
-        """
-        async with aclosing(self.watch_together(run_id, by, after_seq=after_seq)) as batches:
-            async for batch in batches:
-                for event in batch:
-                    yield event
-
-    async def watch_together(
-        self, run_id: str, by: Submitter, *, after_seq: int = 0
-    ) -> AsyncGenerator[Sequence[LoggedEvent], None]:
-        """Do as `watch`, but yield together what is there at once."""
-        await self._store.view(run_id, by.owner)
+    def _feed(self, run_id: str) -> RunFeed | None:
         active = self._active.get(run_id)
-        if active is None:
-            yield await self._store.events(run_id, after_seq)
-            return
-        async with aclosing(active.log.feed.follow(after_seq)) as batches:
-            async for batch in batches:
-                yield batch
-
-    async def explain(self, run_id: str, by: Submitter) -> RunExplanation:
-        """Say where a run's time and money went; raises NotFound."""
-        view = await self._store.view(run_id, by.owner)
-        services = self._services
-        return explain(
-            await self._store.events(run_id),
-            tools=self._tools.get,
-            durations=services.tool_times.usual,
-            answer_seconds=services.turn_times.p90(view.model),
-        )
-
-    async def simulate(
-        self,
-        run_id: str,
-        by: Submitter,
-        *,
-        deadline_seconds: float | None = None,
-        durations: Mapping[str, float] | None = None,
-        parallel: int | None = None,
-    ) -> Simulation:
-        """Work out what a run that ran, or was only planned, would take; no model or tool is called.
-
-        Args:
-            run_id: the run.
-            by: who asks.
-            deadline_seconds: judged against; None for none.
-            durations: what if: seconds by tool.
-            parallel: calls of the run at once; None for the server's limit.
-
-        Raises:
-            NotFound: there is no such run, or it is somebody else's.
-            InvalidRequest: it cannot be played.
-        """
-        view = await self._store.view(run_id, by.owner)
-        services, slots = self._services, self._services.governor.limits
-        times = services.tool_times
-        plan = plan_from_log(
-            await self._store.events(run_id),
-            tools=self._tools.get,
-            answer_seconds=services.turn_times.p90(view.model),
-        )
-        return simulate(
-            plan,
-            durations=durations,
-            usual=times.usual,
-            limits=SlotLimits(per_run=parallel or slots.per_run, per_type=slots.per_type, tools=slots.tools),
-            deadline_seconds=deadline_seconds,
-            budget=view.spec.limits,
-        )
+        return None if active is None else active.log.feed
 
     def questions(self, by: Submitter) -> list[tuple[str, QuestionView]]:
         """Return the open questions of the caller's runs, each with its run's id."""
@@ -314,16 +228,6 @@ class Orchestrator:
             raise FailedPrecondition("the run has ended; its questions need no answer any more")
         return active.scope
 
-    async def get(self, run_id: str, by: Submitter) -> RunView:
-        """Return a run as it stands, or raise NotFound."""
-        return await self._store.view(run_id, by.owner)
-
-    async def list(
-        self, by: Submitter, *, page_size: int = 50, page_token: str = "", states: Collection[RunState] = ()
-    ) -> RunPage:
-        """Return the caller's runs, newest first."""
-        return await self._store.list(by.owner, page_size=page_size, page_token=page_token, states=states)
-
     async def cancel(self, run_id: str, by: Submitter) -> RunView:
         """Cancel a run, wait until it has ended, and return it; no change to a run that has ended."""
         await self._store.view(run_id, by.owner)
@@ -331,6 +235,7 @@ class Orchestrator:
         if active is not None:
             self._cancel(active, "cancelled on request")
             await active.done.wait()
+            return active.log.view
         return await self._store.view(run_id, by.owner)
 
     async def _submit(self, spec: RunSpec, by: Submitter, seconds: float | None) -> tuple[RunHeader, _ActiveRun | None]:

@@ -35,6 +35,11 @@ class RunLog:
         self._clock_ns = clock_ns
 
     @property
+    def view(self) -> RunView:
+        """The run as it stands; the caller's own once the run has ended."""
+        return self._view
+
+    @property
     def open_questions(self) -> list[QuestionView]:
         """The run's questions that nobody has settled."""
         return [question for question in self._view.questions.values() if question.settled is None]

@@ -16,6 +16,7 @@ from podium.orchestration.events import (
     CallSucceeded,
     EventKind,
     LoggedEvent,
+    RunEnded,
     RunState,
     TurnEnded,
 )
@@ -39,7 +40,7 @@ class _Kept:
 class MemoryRunStore:
     """A `RunStore` in memory.
 
-    Ended runs are dropped, oldest first, when there are more than `max_runs` or they take more than
+    Ended runs are dropped, those first that ended first, when there are more than `max_runs` or they take more than
     `max_bytes` (payloads plus an estimate for the rest). Runs in progress are never dropped.
     """
 
@@ -47,6 +48,7 @@ class MemoryRunStore:
         self._max_runs = max_runs
         self._max_bytes = max_bytes
         self._runs: OrderedDict[str, _Kept] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()  # in the order of their ends
         self._by_request: dict[tuple[str, str], str] = {}
         self._bytes = 0
 
@@ -79,6 +81,8 @@ class MemoryRunStore:
         size = _EVENT_OVERHEAD_BYTES + _payload_bytes(kind)
         kept.size += size
         self._bytes += size
+        if isinstance(kind, RunEnded):
+            self._ended[run_id] = None
         return event
 
     async def events(self, run_id: str, after_seq: int = 0) -> Sequence[LoggedEvent]:
@@ -114,17 +118,8 @@ class MemoryRunStore:
             raise _not_found(run_id) from None
 
     def _evict(self) -> None:
-        if len(self._runs) <= self._max_runs and self._bytes <= self._max_bytes:
-            return
-        surplus, size = len(self._runs) - self._max_runs, self._bytes - self._max_bytes
-        dropped = []
-        for run_id, kept in self._runs.items():  # usually the first one is enough
-            if surplus <= 0 and size <= 0:
-                break
-            if kept.view.state.ended:
-                dropped.append(run_id)
-                surplus, size = surplus - 1, size - kept.size
-        for run_id in dropped:
+        while self._ended and (len(self._runs) > self._max_runs or self._bytes > self._max_bytes):
+            run_id, _ = self._ended.popitem(last=False)
             kept = self._runs.pop(run_id)
             self._by_request.pop((kept.header.owner, kept.header.spec.request_id), None)
             self._bytes -= kept.size

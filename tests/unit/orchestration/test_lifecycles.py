@@ -9,10 +9,19 @@ from contextlib import aclosing
 import pytest
 
 from podium.errors import NotFound, ResourceExhausted
-from podium.orchestration.chat import ChatEvent, ChatRequest, TextDelta, ToolCallSealed, TurnFinished, TurnFinishReason
+from podium.orchestration.chat import (
+    ChatEvent,
+    ChatRequest,
+    TextDelta,
+    ToolCallSealed,
+    TurnFinished,
+    TurnFinishReason,
+    UserMessage,
+)
 from podium.orchestration.events import RunSpec, RunState, TextWritten, WindDownCause, WindDownStarted
 from podium.orchestration.orchestrator import Submitter
 from podium.orchestration.tool import SideEffects
+from podium.store.memory import MemoryRunStore
 from support.fakes import FakeTools, FunctionModel, call, make_orchestrator, scripted, sleeping, text
 from support.virtual_time import run_virtual
 
@@ -128,6 +137,31 @@ def test_a_turn_that_breaks_off_starts_no_effects() -> None:
         assert view.state is RunState.FAILED
         assert [invocation.tool for invocation in tools.invocations] == ["read"]
         assert view.calls["c0_0"].skipped is not None
+
+    run_virtual(main())
+
+
+def test_a_long_run_is_told_to_its_caller_however_many_came_and_went_meanwhile() -> None:
+    """The store keeps three ended runs; a run that began before twenty others still comes back, and is kept."""
+
+    async def uneven(request: ChatRequest) -> AsyncIterator[ChatEvent]:
+        (asked,) = request.messages
+        assert isinstance(asked, UserMessage)
+        await asyncio.sleep(float(asked.text))
+        yield TextDelta("done")
+        yield TurnFinished(TurnFinishReason.STOP)
+
+    async def main() -> None:
+        store = MemoryRunStore(max_runs=3)
+        async with make_orchestrator(FunctionModel(uneven), FakeTools(), store=store) as orchestrator:
+            async with asyncio.TaskGroup() as group:
+                long = group.create_task(orchestrator.execute(RunSpec(input="10"), ME))
+                for _ in range(20):
+                    await orchestrator.execute(RunSpec(input="0.4"), ME)
+                await asyncio.sleep(1.9)
+                last = group.create_task(orchestrator.execute(RunSpec(input="0.2"), ME))
+            assert (long.result().answer, last.result().answer) == ("done", "done")
+            assert (await orchestrator.get(long.result().run_id, ME)).answer == "done"
 
     run_virtual(main())
 
