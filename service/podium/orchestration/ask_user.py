@@ -9,7 +9,7 @@ import orjson
 from podium.orchestration.core import RunScope
 from podium.orchestration.events import AnswerSource, CallOutcome, CallSkipped, CallSucceeded, QuestionKind
 from podium.orchestration.life import Phase
-from podium.orchestration.scheduler import Node
+from podium.orchestration.nodes import Node
 from podium.orchestration.tool import SideEffects, ToolFailure, ToolFailureCode, ToolSpec
 from podium.packed_json import packed
 

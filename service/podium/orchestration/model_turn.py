@@ -18,7 +18,7 @@ from podium.orchestration.chat import (
     TurnFinished,
 )
 from podium.orchestration.core import RunScope
-from podium.orchestration.scheduler import TurnCalls
+from podium.orchestration.nodes import TurnCalls
 
 __all__ = ["ModelTurn", "stream_turn"]
 

@@ -39,8 +39,9 @@ from podium.orchestration.events import (
     WindDownStarted,
 )
 from podium.orchestration.model_turn import ModelTurn, stream_turn
+from podium.orchestration.nodes import Node, TurnCalls
 from podium.orchestration.plain_answer import plain_answer
-from podium.orchestration.scheduler import CallScheduler, Node, TurnCalls
+from podium.orchestration.scheduler import CallScheduler
 from podium.orchestration.spending import Spending
 from podium.orchestration.tool import ToolFailureCode, ToolSpec
 

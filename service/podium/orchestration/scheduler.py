@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -28,13 +27,13 @@ from podium.orchestration.events import (
 )
 from podium.orchestration.events import Speculation as SpeculationMode
 from podium.orchestration.life import Life, Phase
+from podium.orchestration.nodes import NO_REFERENCES, Node, TurnCalls
 from podium.orchestration.prediction import PastCall, may_start_when_sealed
 from podium.orchestration.reference_types import check_types
 from podium.orchestration.references import (
     MISSING,
     Reference,
     ReferenceProblem,
-    References,
     fill,
     find_references,
     items,
@@ -44,50 +43,12 @@ from podium.orchestration.speculation import Speculation
 from podium.orchestration.tool import ToolFailure, ToolFailureCode, ToolSpec
 from podium.packed_json import packed
 
-__all__ = ["BuiltIn", "CallScheduler", "Node", "TurnCalls"]
+__all__ = ["BuiltIn", "CallScheduler"]
 
 _log = logging.getLogger(__name__)
-_NONE = References()
 _SHORT = re.compile(r"c(0|[1-9][0-9]*)")
 
 BuiltIn = Callable[["Node", bytes], Awaitable[CallOutcome]]
-
-
-@dataclass(slots=True)
-class Node:
-    """One call of the run."""
-
-    request: CallRequest
-    spec: ToolSpec
-    turn: TurnCalls
-    life: Life
-    references: References = _NONE
-    arguments: Any = None  # parsed, once somebody asked
-    filled_json: bytes = b""  # the arguments with their references filled in
-    parent: Node | None = None  # the call whose item it is
-    open_items: int = 0
-    items: list[Node] = field(default_factory=list)
-    task: asyncio.Task[None] | None = None
-    call: ReadyCall | None = None
-    working: bool = False  # without a call of its own: a guess that was adopted, items
-    outcome: CallOutcome | None = None
-    value: Any = None  # the result, parsed once somebody asked
-
-    @property
-    def began(self) -> bool:
-        """Whether a tool was started for it."""
-        return self.working or (self.call is not None and self.call.started)
-
-
-@dataclass(slots=True)
-class TurnCalls:
-    """The calls that one model turn wrote; `done` is set once it has ended and none of them is open."""
-
-    index: int
-    nodes: list[Node] = field(default_factory=list)
-    open: int = 0
-    ended: bool = False
-    done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class CallScheduler:
@@ -161,7 +122,7 @@ class CallScheduler:
             except ReferenceProblem as error:
                 problem = error.message
             except orjson.JSONDecodeError:
-                node.references = _NONE  # the tool itself says what is wrong with it
+                node.references = NO_REFERENCES  # the tool itself says what is wrong with it
         sources = node.references.sources
         await self._run.log.append(
             CallSealed(request.call_id, request.tool, request.arguments_json, spec.version, self._named(sources, turn))
