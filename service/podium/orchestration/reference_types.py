@@ -80,13 +80,13 @@ class _Validators:
         if (kept := self._kept.get(id(schema))) is not None:
             self._kept.move_to_end(id(schema))
             return kept[1]
-        validator: Draft202012Validator | None = None
+        validator: Draft202012Validator | None
         try:
             Draft202012Validator.check_schema(schema)
             # An empty registry: the default one would fetch other documents over the network.
             validator = Draft202012Validator(schema, registry=Registry())
         except SchemaError:
-            pass
+            validator = None
         self._kept[id(schema)] = (schema, validator)
         if len(self._kept) > _VALIDATORS:
             self._kept.popitem(last=False)

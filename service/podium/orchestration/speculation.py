@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -34,10 +34,9 @@ class Guess:
     spec: ToolSpec
     arguments: bytes
     valid_through: int
-    task: asyncio.Task[Served | None]
+    task: asyncio.Task[Served | None] = field(init=False)
     start: float | None = None
     end: float | None = None
-    adopted: bool = False
 
 
 class Speculation:
@@ -94,20 +93,18 @@ class Speculation:
         if guess.start is None:  # it still waits for a slot, behind everybody: the model's own call need not
             guess.task.cancel()
             return None
-        guess.adopted = True
         return guess
 
     async def result(self, guess: Guess, call_id: str) -> Served | None:
         """Wait for an adopted guess and book it; None when it gave no result, and the call is to be made."""
-        start = guess.start or 0.0
-        spent = (self._run.clock() if guess.end is None else guess.end) - start
+        spent = self._worked(guess)
         try:
             served = await asyncio.shield(guess.task)
         except asyncio.CancelledError:
             await self._discard(guess, "the run ended")
             raise
         if served is None:
-            await self._settle(guess, "", "the tool failed", (guess.end or self._run.clock()) - start, 0.0)
+            await self._settle(guess, "", "the tool failed", self._worked(guess), 0.0)
             return None
         await self._settle(guess, call_id, "", spent, spent)
         return served
@@ -129,17 +126,13 @@ class Speculation:
             await self._discard(guess, "the run ended")
 
     def _start(self, key: tuple[str, bytes], prediction: Prediction, turn: int) -> None:
-        prediction_id, made = f"p{self._made}", asyncio.get_running_loop().create_future()
-        self._made += 1
-        task = self._group.create_task(self._guess(made), name=f"{self._run.run_id}:{prediction_id}")
         arguments = packed(prediction.arguments)
-        guess = Guess(prediction_id, prediction, self._tools[prediction.tool], arguments, turn, task)
+        guess = Guess(f"p{self._made}", prediction, self._tools[prediction.tool], arguments, turn)
+        self._made += 1
+        guess.task = self._group.create_task(self._guess(guess), name=guess.prediction_id)
         self._guesses[key] = guess
-        made.set_result(guess)
 
-    async def _guess(self, made: asyncio.Future[Guess]) -> Served | None:
-        guess = await made
-
+    async def _guess(self, guess: Guess) -> Served | None:
         async def started() -> None:
             guess.start = self._run.clock()
             self._run.services.ledger.started(self._run.tenant)
@@ -170,8 +163,13 @@ class Speculation:
     async def _discard(self, guess: Guess, because: str) -> None:
         guess.task.cancel()
         if guess.start is not None:
-            end = self._run.clock() if guess.end is None else guess.end
-            await self._settle(guess, "", because, end - guess.start, 0.0)
+            await self._settle(guess, "", because, self._worked(guess), 0.0)
+
+    def _worked(self, guess: Guess) -> float:
+        """Return how long its tool has worked so far."""
+        if guess.start is None:
+            return 0.0
+        return (self._run.clock() if guess.end is None else guess.end) - guess.start
 
     async def _settle(self, guess: Guess, call_id: str, because: str, spent: float, saved: float) -> None:
         cost = guess.spec.cost_micros
