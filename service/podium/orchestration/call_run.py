@@ -215,7 +215,10 @@ class CallRun:
                     if not call.predicted:
                         self._services.ledger.useful(run.tenant, seconds)
             finally:
-                permit.release(failed=failed)
+                if started:
+                    permit.release(failed=failed)
+                else:  # its time says nothing about the tool
+                    permit.give_back_unused()
             return result
         finally:
             # What was started is paid for, whether or not it came to anything.
