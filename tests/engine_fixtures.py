@@ -145,6 +145,11 @@ async def embedded_engine(embedded_host: RunningHost) -> AsyncIterator[TrtllmEng
 # A pipeline that counts instead of thinking.
 
 
+def fake_logprob(token: int) -> float:
+    """Return the log-probability that the fakes tell of a token; a number that the wire holds exactly."""
+    return -(token % 8) / 8
+
+
 @dataclass
 class FakeHandle:
     spec: JobSpec
@@ -155,7 +160,7 @@ class FakeHandle:
 
     def read(self) -> StepResult:
         ids, self.pending = self.pending, []
-        return StepResult(ids, self.finish)
+        return StepResult(ids, self.finish, None if self.spec.logprobs is None else list(map(fake_logprob, ids)))
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -292,7 +297,7 @@ class MemoryEngine:
                     reason = FinishReason.STOP
                     break
                 produced += 1
-                yield TokenDelta((token,))
+                yield TokenDelta((token,), (fake_logprob(token),) if request.logprobs else ())
             yield TokensFinished(
                 reason=reason, prompt_tokens=len(request.token_ids), completion_tokens=produced, cached_tokens=0
             )
@@ -304,7 +309,12 @@ class MemoryEngine:
             self._in_flight[request_id].set()
 
     async def probe(self) -> EngineInfo:
-        return EngineInfo(model_id="memory", max_seq_len=FAKE_CONTEXT, vocab_size=FAKE_VOCABULARY)
+        return EngineInfo(
+            model_id="memory",
+            max_seq_len=FAKE_CONTEXT,
+            vocab_size=FAKE_VOCABULARY,
+            features=frozenset({"logprobs"}),
+        )
 
 
 # What tests say often.
@@ -312,6 +322,11 @@ class MemoryEngine:
 
 def request(request_id: str, *, tokens: Sequence[int] = (100,), max_tokens: int = 8, **rest: object) -> EngineRequest:
     return EngineRequest(request_id=request_id, token_ids=tuple(tokens), max_tokens=max_tokens, **rest)  # type: ignore[arg-type]
+
+
+async def deltas(engine: object, wanted: EngineRequest) -> list[TokenDelta]:
+    """Run a generation to its end; return its deltas."""
+    return [item async for item in engine.generate(wanted) if isinstance(item, TokenDelta)]  # type: ignore[attr-defined]
 
 
 async def collect(engine: object, wanted: EngineRequest) -> tuple[list[int], TokensFinished]:

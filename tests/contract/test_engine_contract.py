@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 import engine_fixtures
-from engine_fixtures import FakeWorld, MemoryEngine, RunningHost, collect, fake_host, request
+from engine_fixtures import FakeWorld, MemoryEngine, RunningHost, collect, deltas, fake_host, request
 from podium.errors import AlreadyExists, InvalidRequest
 from podium.inference.engine import Engine, FinishReason, Guide, GuideKind, TokensFinished
 from podium.inference.engine_client import TrtllmEngine
@@ -74,6 +75,27 @@ async def test_a_stop_token_ends_the_output_and_is_not_part_of_it(engine: Engine
     ids, finished = await collect(engine, request("stopped", max_tokens=6, ignore_eos=True, stop_token_ids=(stop,)))
     assert ids == free[: free.index(stop)]
     assert finished.reason is FinishReason.STOP
+
+
+async def test_each_token_has_its_log_probability_when_asked_for_where_the_engine_can(engine: Engine) -> None:
+    told = "logprobs" in (await engine.probe()).features
+    plain = await deltas(engine, request("plain", max_tokens=8, ignore_eos=True))
+    asked = await deltas(engine, request("asked", max_tokens=8, ignore_eos=True, logprobs=True))
+    assert not any(delta.logprobs for delta in plain), "nobody pays for what they do not ask for"
+    assert [token for delta in asked for token in delta.token_ids] == [t for delta in plain for t in delta.token_ids]
+    assert [len(delta.logprobs) for delta in asked] == [len(delta.token_ids) if told else 0 for delta in asked]
+    assert all(math.isfinite(value) and value <= 0 for delta in asked for value in delta.logprobs)
+
+
+async def test_a_stop_takes_its_log_probability_with_it(engine: Engine) -> None:
+    free = await deltas(engine, request("free", max_tokens=6, ignore_eos=True, logprobs=True))
+    ids = [token for delta in free for token in delta.token_ids]
+    values = [value for delta in free for value in delta.logprobs]
+    end = ids.index(ids[3])
+    cut = await deltas(engine, request("cut", max_tokens=6, ignore_eos=True, stop_token_ids=(ids[3],), logprobs=True))
+    assert [token for delta in cut for token in delta.token_ids] == ids[:end]
+    # What was computed before is taken from the cache, so a real engine may round in another way.
+    assert [value for delta in cut for value in delta.logprobs] == pytest.approx(values[:end], abs=0.5)
 
 
 async def test_an_id_in_flight_is_refused_and_free_again_afterwards(engine: Engine) -> None:

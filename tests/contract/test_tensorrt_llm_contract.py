@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from test_engine_contract import (  # noqa: F401  # collected here, with the engine below
     test_a_request_that_cannot_be_served_is_refused,
+    test_a_stop_takes_its_log_probability_with_it,
     test_a_stop_token_ends_the_output_and_is_not_part_of_it,
     test_abort_ends_the_generation_as_cancelled,
     test_abort_of_an_unknown_id_is_harmless,
     test_an_id_in_flight_is_refused_and_free_again_afterwards,
     test_deltas_are_never_empty_and_the_last_item_counts_them,
+    test_each_token_has_its_log_probability_when_asked_for_where_the_engine_can,
     test_output_is_cut_where_the_context_ends,
     test_probe_describes_the_engine,
     test_requests_run_side_by_side_and_alike,

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -22,7 +23,7 @@ from smg_grpc_proto.generated import trtllm_service_pb2 as pb
 import engine_fixtures
 from engine_fixtures import RunningHost, collect, request, start_host, stop_host, wait_for_host
 from podium.errors import Unavailable
-from podium.inference.engine import FinishReason, Guide, GuideKind, Sampling
+from podium.inference.engine import FinishReason, Guide, GuideKind, Sampling, TokenDelta
 from podium.inference.engine_client import TrtllmEngine
 from podium.inference.supervisor import EngineHostSupervisor, HostState
 from podium.inference.tokenizer import Tokenizer
@@ -77,6 +78,32 @@ async def test_guides_of_every_kind_shape_the_output(
     assert set(json.loads(texts["json"])) == {"animal", "legs"}
     assert re.fullmatch("(cat|hen) with [24] legs", texts["regex"])
     assert re.fullmatch("(cat|hen) [24]", texts["ebnf"])
+
+
+async def test_log_probabilities_are_the_models_own_whatever_shapes_the_output(
+    embedded_engine: TrtllmEngine, embedded_tokenizer: Tokenizer
+) -> None:
+    """A guide that leaves no choice, a temperature or penalties do not change them."""
+    prompt = chat(embedded_tokenizer, "Is the sky blue? Answer yes or no.")
+
+    async def told(name: str, **how: Any) -> list[tuple[int, float]]:
+        wanted = request(name, tokens=prompt, max_tokens=2, logprobs=True, **how)
+        items = [item async for item in embedded_engine.generate(wanted) if isinstance(item, TokenDelta)]
+        return [pair for item in items for pair in zip(item.token_ids, item.logprobs, strict=True)]
+
+    free = await told("free")
+    guide = Guide(GuideKind.REGEX, re.escape(embedded_tokenizer.decode([token for token, _ in free])) + "[ a-z]{1,9}")
+    shaped = [
+        await told("guided", guide=guide),
+        await told("cold", guide=guide, sampling=Sampling(temperature=0.1, seed=1)),
+        await told("penalised", guide=guide, sampling=Sampling(repetition_penalty=1.5)),
+    ]
+    assert -3 < sum(value for _, value in free) < -0.1, "the model is not certain, so a mask would show"
+    for pairs in shaped:
+        # Another number format of the cached prompt may move a logit by its last place.
+        assert pairs == [(token, pytest.approx(value, abs=0.3)) for token, value in free]
+    forced = await told("forced", guide=Guide(GuideKind.REGEX, "zebra cage"))
+    assert all(value < -2 for _, value in forced), "what only the guide wanted stays unlikely"
 
 
 async def test_a_seed_repeats_a_sample_and_another_seed_does_not(embedded_engine: TrtllmEngine) -> None:

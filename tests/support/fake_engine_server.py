@@ -171,7 +171,7 @@ async def serving(engine: FakeEngine, address: str) -> AsyncIterator[str]:
 # Responses.
 
 
-def chunk(*ids: int, index: int = 0, **fields: int) -> Any:
+def chunk(*ids: int, index: int = 0, **fields: Any) -> Any:
     return pb.GenerateResponse(chunk=pb.GenerateStreamChunk(token_ids=ids, sequence_index=index, **fields))
 
 

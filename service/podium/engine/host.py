@@ -23,7 +23,10 @@ __all__ = ["CAPABILITIES", "MAX_MESSAGE_BYTES", "run_host", "serve"]
 
 _log = logging.getLogger(__name__)
 
-CAPABILITIES = Capabilities(features=("guided_decoding", "prefix_caching", "abort", "tokenizer", "seed", "penalties"))
+CAPABILITIES = Capabilities(
+    features=("guided_decoding", "prefix_caching", "abort", "tokenizer", "seed", "penalties", "logprobs"),
+    fields=frozenset({"output_config.logprobs"}),
+)
 _DEFAULT_CONTEXT = 4096
 
 # Builds pipelines and says their version; tests put fakes in its place.

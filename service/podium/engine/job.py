@@ -42,7 +42,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A generated token's log probability, and those of the likeliest `(token, logprob)` in its place."""
+    """A generated token's log probability (natural), and those of the likeliest `(token, logprob)` in its place."""
 
     token_id: int
     logprob: float
@@ -117,10 +117,14 @@ class Job:
 
 @dataclass(slots=True)
 class StepResult:
-    """New tokens of one handle, stop token included, and how it ended if it did."""
+    """New tokens of one handle, stop token included, and how it ended if it did.
+
+    `logprobs` has one natural logarithm for each of `token_ids` where they were asked for.
+    """
 
     token_ids: list[int]
     finish: FinishReason | None = None
+    logprobs: list[float] | None = None
 
 
 class PipelineHandle(Protocol):

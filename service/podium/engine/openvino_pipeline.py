@@ -128,7 +128,7 @@ class _OpenVinoPipeline:
             # Its text is about settings, not about the prompt.
             _log.warning("OpenVINO refused a request: %s", str(error).strip().splitlines()[-1])
             raise InvalidRequest("The engine refuses this combination of settings.") from error
-        return _OpenVinoHandle(handle, self._genai)
+        return _OpenVinoHandle(handle, self._genai, logprobs=spec.logprobs is not None)
 
     def step(self) -> None:
         self._inner.step()
@@ -142,6 +142,9 @@ class _OpenVinoPipeline:
         config.eos_token_id = self._eos
         config.stop_token_ids = {self._eos, *spec.stop_token_ids}
         config.ignore_eos = spec.ignore_eos
+        # Taken from the model's own logits, before a guide's mask and everything in `sampling`. With 0 they
+        # are all 0.0 in greedy decoding.
+        config.logprobs = 0 if spec.logprobs is None else 1
         sampling = spec.sampling
         config.repetition_penalty = sampling.repetition_penalty
         config.presence_penalty = sampling.presence_penalty
@@ -165,8 +168,9 @@ class _OpenVinoPipeline:
 
 
 class _OpenVinoHandle:
-    def __init__(self, handle: Any, genai: Any) -> None:
+    def __init__(self, handle: Any, genai: Any, *, logprobs: bool) -> None:
         self._handle = handle
+        self._logprobs = logprobs
         self._stop = genai.GenerationFinishReason.STOP
         self._length = genai.GenerationFinishReason.LENGTH
         self._ignored = genai.GenerationStatus.IGNORED
@@ -174,17 +178,20 @@ class _OpenVinoHandle:
 
     def read(self) -> StepResult:
         ids: list[int] = []
+        logprobs: list[float] | None = [] if self._logprobs else None
         finish: FinishReason | None = None
         while self._handle.can_read():
             for output in self._handle.read().values():
                 ids.extend(output.generated_ids)
+                if logprobs is not None:
+                    logprobs.extend(output.generated_log_probs)
                 if output.finish_reason == self._stop:
                     finish = FinishReason.STOP
                 elif output.finish_reason == self._length:
                     finish = FinishReason.LENGTH
         if finish is None and not ids:
             finish = self._ended_without_output()
-        return StepResult(ids, finish)
+        return StepResult(ids, finish, logprobs)
 
     def _ended_without_output(self) -> FinishReason | None:
         status = self._handle.get_status()

@@ -164,7 +164,9 @@ class RequestReader:
         if not config.HasField("logprobs"):
             return None
         if not 0 <= config.logprobs <= self._can.max_logprobs:
-            raise _bad("output_config.logprobs", f"must lie between 0 and {self._can.max_logprobs}")
+            most = self._can.max_logprobs
+            allowed = f"must lie between 0 and {most}" if most else "must be 0: this engine tells of no alternatives"
+            raise _bad("output_config.logprobs", allowed)
         return int(config.logprobs)
 
     def _lora(self, request: Any) -> int | None:

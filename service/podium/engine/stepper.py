@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from podium.engine.backend import EngineState
-from podium.engine.job import Job, JobOutput, JobSpec, OutputSink, Pipeline, StepResult
+from podium.engine.job import Job, JobOutput, JobSpec, OutputSink, Pipeline, StepResult, TokenLogprob
 from podium.engine.quarantine import Quarantine
 from podium.errors import AlreadyExists, Internal, PodiumError, ResourceExhausted, Unavailable
 from podium.inference.engine import FinishReason
@@ -224,6 +224,9 @@ class Stepper:
 
     def _collect(self, job: Job, result: StepResult) -> None:
         output = self._cut(job.spec, result)
+        if result.logprobs is not None:
+            # What was cut off loses its own with it.
+            output.logprobs = list(map(TokenLogprob, output.token_ids, result.logprobs))
         job.produced += len(output.token_ids)
         if output.finish is not None:
             self._end(job, output)

@@ -78,6 +78,7 @@ class EngineRequest:
         cache_salt: cached prefixes are shared only between requests with the same one.
         priority: 0 to 1, for engines that queue by it; a hint.
         retain_seconds: how long the prompt's cache is worth keeping; a hint.
+        logprobs: whether to tell the log-probability of each generated token; see `TokenDelta`.
         seconds_left: how long anybody waits for the whole output; None without limit.
     """
 
@@ -93,13 +94,25 @@ class EngineRequest:
     priority: float | None = None
     retain_seconds: float | None = None
     seconds_left: float | None = None
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TokenDelta:
-    """New token ids since the last delta, never empty."""
+    """New token ids since the last delta, never empty.
+
+    Attributes:
+        logprobs: natural logarithm of each token's probability, finite and at most 0.0; one for each
+            of `token_ids`, or empty: not asked for, or the engine cannot tell. The embedded OpenVINO
+            engine tells what the model itself gave the token among its whole vocabulary, before a
+            guide's mask, temperature, penalties, `top_k`, `top_p` and `min_p`: a token that a guide
+            forced may be very unlikely, and the tokens that a guide leaves do not add up to 1. Where
+            the processor computes in bfloat16, two alternatives differ by steps of about 1/8. Other
+            engines may tell it after some of these.
+    """
 
     token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

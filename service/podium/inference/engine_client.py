@@ -108,9 +108,10 @@ class TrtllmEngine:
     requests with one id, and an abort that is late must not meet a later request. A generation
     left early is cancelled and, because not every server notices that, aborted by its id as well.
 
-    Cache salts and the hints of `EngineRequest` go only to servers that name them in their
-    features, `cache_salt`, `kv_cache_retention` and `priority`: others may refuse them, and where
-    `EngineInfo.features` lacks `cache_salt` cached prefixes are shared by all requests.
+    Cache salts, the hints of `EngineRequest` and the wish for log-probabilities go only to servers that
+    name them in their features, `cache_salt`, `kv_cache_retention`, `priority` and `logprobs`: others
+    may refuse them. Where `EngineInfo.features` lacks `cache_salt` cached prefixes are shared by all
+    requests, where it lacks `logprobs` deltas have none.
 
     Args:
         address: `unix:/path` or `host:port`, plaintext, as `trtllm-serve --grpc` offers it.
@@ -118,7 +119,7 @@ class TrtllmEngine:
         first_token_timeout: seconds to wait for the first message; includes queueing and the prompt.
         stall_timeout: seconds to wait between two messages.
         control_timeout: seconds for a probe, an abort or the tokenizer.
-        hints: True sends salts and hints whatever the server says of itself, False never does.
+        hints: True sends all of these whatever the server says of itself, False never does.
     """
 
     def __init__(

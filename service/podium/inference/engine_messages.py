@@ -25,6 +25,7 @@ __all__ = [
     "CACHE_SALT",
     "HINTS",
     "KV_CACHE_RETENTION",
+    "LOGPROBS",
     "MAX_MESSAGE_BYTES",
     "PRIORITY",
     "OutputAssembler",
@@ -39,7 +40,8 @@ MAX_MESSAGE_BYTES: Final = 32 << 20
 CACHE_SALT: Final = "cache_salt"
 KV_CACHE_RETENTION: Final = "kv_cache_retention"
 PRIORITY: Final = "priority"
-HINTS: Final = frozenset((CACHE_SALT, KV_CACHE_RETENTION, PRIORITY))
+LOGPROBS: Final = "logprobs"
+HINTS: Final = frozenset((CACHE_SALT, KV_CACHE_RETENTION, PRIORITY, LOGPROBS))
 """Names in `supported_features`: each says that the server reads that part of a request."""
 
 _GUIDE_TYPES: Final = {
@@ -66,7 +68,12 @@ def cache_salt_id(salt: str) -> int:
 
 def wants_hints(request: EngineRequest) -> bool:
     """Say whether `request` has anything that only some servers accept."""
-    return bool(request.cache_salt) or request.retain_seconds is not None or request.priority is not None
+    return (
+        bool(request.cache_salt)
+        or request.logprobs
+        or request.retain_seconds is not None
+        or request.priority is not None
+    )
 
 
 def generate_request(request: EngineRequest, wire_id: str, hints: frozenset[str] = frozenset()) -> pb.GenerateRequest:
@@ -107,6 +114,9 @@ def _message(request: EngineRequest, wire_id: str, hints: frozenset[str]) -> pb.
     if request.guide is not None:
         message.guided_decoding.guide_type = _GUIDE_TYPES[request.guide.kind]
         message.guided_decoding.guide = request.guide.text
+    if request.logprobs and LOGPROBS in hints:
+        # The generated token's alone: no alternatives beside it.
+        message.output_config.logprobs = 0
     if request.cache_salt and CACHE_SALT in hints:
         message.cache_salt_id = cache_salt_id(request.cache_salt)
     retention = _retention(request, hints)
@@ -160,10 +170,14 @@ class OutputAssembler:
         engine_ended: the engine itself has ended the generation: there is nothing left to abort.
     """
 
-    __slots__ = ("_cached", "_delivered", "_include_stop", "_prompt", "_received", "_stop", "_stops", "engine_ended")
+    __slots__ = (
+        "_cached", "_delivered", "_include_stop", "_logprobs", "_prompt", "_received", "_stop", "_stops",
+        "engine_ended",
+    )  # fmt: skip
 
     def __init__(self, request: EngineRequest) -> None:
         self.engine_ended = False
+        self._logprobs = request.logprobs
         self._stops = frozenset(request.stop_token_ids)
         self._include_stop = request.include_stop_token
         self._prompt = len(request.token_ids)
@@ -196,23 +210,24 @@ class OutputAssembler:
                 # The engine goes on behind a stop: the generation ends here for its reader.
                 return (self._finished(FinishReason.STOP),)
             self._received += len(part.token_ids)
-            return self._delta(part.token_ids)
+            return self._delta(part.token_ids, part.logprobs)
         self.engine_ended = True
         # Some engines send nothing before the complete, which repeats everything. One that is
         # shorter than the chunks adds nothing.
-        last = self._delta(part.output_token_ids[self._received :])
+        last = self._delta(part.output_token_ids[self._received :], part.logprobs[self._received :])
         return (*last, self._complete(part))
 
-    def _delta(self, ids: Any) -> tuple[TokenDelta, ...]:
+    def _delta(self, ids: Any, logprobs: Any) -> tuple[TokenDelta, ...]:
         if self._stop is not None:
             return ()
         new = tuple(ids)
+        told = _logprobs(new, logprobs) if self._logprobs else ()
         if self._stops and not self._stops.isdisjoint(new):
             at = next(index for index, token in enumerate(new) if token in self._stops)
             self._stop = new[at]
             new = new[: at + self._include_stop]
         self._delivered += len(new)
-        return (TokenDelta(new),) if new else ()
+        return (TokenDelta(new, told[: len(new)]),) if new else ()
 
     def _complete(self, complete: Any) -> TokensFinished:
         if self._stop is not None:
@@ -239,6 +254,18 @@ class OutputAssembler:
             cached_tokens=self._cached,
             stop_token_id=self._stop,
         )
+
+
+def _logprobs(ids: tuple[int, ...], entries: Any) -> tuple[float, ...]:
+    """Read the log-probabilities of `ids`; empty where a server's are not just theirs.
+
+    Some servers send none, leave some out, or fill in zeros for ids and values that they did not find.
+    """
+    if tuple(entry.token_id for entry in entries) != ids:
+        return ()
+    # Rounding may put a certain token a little above.
+    values = tuple(min(entry.logprob, 0.0) for entry in entries)
+    return values if all(map(math.isfinite, values)) else ()
 
 
 def _in_band_error(response: Any) -> PodiumError | None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from engine_fixtures import FAKE_EOS, FakeWorld
-from podium.engine.job import JobOutput, JobSpec
+from engine_fixtures import FAKE_EOS, FakeWorld, fake_logprob
+from podium.engine.job import JobOutput, JobSpec, TokenLogprob
 from podium.engine.quarantine import guide_digest
 from podium.engine.stepper import Delivery, Stepper, StepperState
 from podium.errors import AlreadyExists, InvalidRequest, ResourceExhausted, Unavailable
@@ -124,6 +124,17 @@ def test_a_stop_token_is_cut_off_and_named_and_the_engine_stops(make: Made, worl
 
 def test_a_stop_token_stays_when_asked_for(make: Made) -> None:
     assert run(make(), job("a", stop_token_ids=frozenset({102}), include_stop=True)).ids == [101, 102]
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(False, [101, 102]), (True, [101, 102, 103])])
+def test_log_probabilities_are_those_of_the_ids_that_stay(make: Made, kept: bool, expected: list[int]) -> None:
+    asked = job("a", max_tokens=9, stop_token_ids=frozenset({103}), include_stop=kept, logprobs=0)
+    told = [entry for output in run(make(), asked).outputs for entry in output.logprobs or ()]
+    assert told == [TokenLogprob(token, fake_logprob(token)) for token in expected]
+
+
+def test_without_being_asked_for_there_are_no_log_probabilities(make: Made) -> None:
+    assert all(output.logprobs is None for output in run(make(), job("a")).outputs)
 
 
 def test_the_end_of_sequence_stays_as_the_last_token(make: Made) -> None:
