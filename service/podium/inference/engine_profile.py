@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
-from podium.inference.dialects import detect, dialect_named
+from podium.inference.dialects import DIALECTS, detect, dialect_named
 from podium.inference.engine import Engine, EngineInfo
 from podium.inference.engine_chat import EngineChatModel
 from podium.inference.guided import GuidedChatModel
@@ -12,6 +13,8 @@ from podium.inference.guided.vectors import WordVectors
 from podium.inference.tokenizer import Tokenizer
 
 __all__ = ["AUTO", "GUIDED", "chat_model"]
+
+_log = logging.getLogger(__name__)
 
 AUTO: Final = "auto"
 GUIDED: Final = "guided"
@@ -25,6 +28,7 @@ def chat_model(
     name: str,
     kind: str,
     dialect: str = AUTO,
+    taught: str = "",
     context_length: int = 0,
     vectors: WordVectors | None = None,
     guide_plain: bool = False,
@@ -38,6 +42,7 @@ def chat_model(
         info: what the engine says of itself.
         name, kind: of the model, as callers see them.
         dialect: `auto`, `guided`, or the name of a dialect.
+        taught: the dialect that a trained adapter taught the model, which `auto` then takes; empty for none.
         context_length: in tokens; 0 for what engine and tokenizer say.
         vectors: word vectors of the model, for guided planning.
         guide_plain: whether `auto` plans for a model that was not taught tools.
@@ -46,6 +51,8 @@ def chat_model(
     Raises:
         InvalidRequest: there is no such dialect.
     """
+    if dialect == AUTO and taught:
+        dialect = _known(taught, name)
     template = tokenizer.chat_template.source if tokenizer.chat_template is not None else ""
     found = (
         detect(template, info.model_id, tokenizer.special_ids) if dialect in (AUTO, GUIDED) else dialect_named(dialect)
@@ -61,3 +68,11 @@ def chat_model(
         context_length=context_length or info.max_seq_len,
         remote=remote,
     )
+
+
+def _known(taught: str, name: str) -> str:
+    """Return what `auto` means for a model that was taught a dialect: it may be one of a later release."""
+    if taught in DIALECTS:
+        return taught
+    _log.warning("this release does not know the dialect that the model was taught", extra={"model": name})
+    return AUTO

@@ -23,12 +23,18 @@ __all__ = [
     "ModelFiles",
     "gguf_dimensions",
     "open_model",
+    "taught_dialect",
 ]
 
+HF_CONFIG_FILE = "config.json"
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 OPENVINO_FILE = "openvino_model.xml"
+
+# What an exported checkpoint's configuration says beside what its format knows.
+DIALECT_KEY = "podium_dialect"
+ADAPTER_KEY = "podium_adapter"
 
 # Bumped when what a pull writes changes; an older folder is then made anew.
 MANIFEST_VERSION = 1
@@ -53,6 +59,8 @@ class Manifest:
 
     `weights` is relative to the folder for files of ours, absolute for files left in place;
     `weights_bytes` is its size, checked at each start. `source_sha256` is empty for a folder.
+    `adapter` is the `name@version` of the trained adapter in the weights, `adapter_sha256` its
+    file's digest, and `dialect` how it wants tools shown and writes calls; empty without one.
     """
 
     name: str
@@ -62,6 +70,9 @@ class Manifest:
     source: str
     source_sha256: str
     dimensions: Dimensions = field(default_factory=Dimensions)
+    adapter: str = ""
+    adapter_sha256: str = ""
+    dialect: str = ""
     version: int = MANIFEST_VERSION
 
     def write(self, directory: Path) -> None:
@@ -129,6 +140,19 @@ def open_model(path: Path) -> ModelFiles:
     raise InvalidRequest("There is no model at this path: run 'podium models pull' and use the folder that it names.")
 
 
+def taught_dialect(path: Path) -> str:
+    """Return the dialect that a trained adapter taught a model; empty for a model without one.
+
+    Args:
+        path: a folder made by a pull or by an export, or any other model's file or folder.
+    """
+    manifest = Manifest.read(path)
+    if manifest is not None:
+        return manifest.dialect
+    found = _json_object(path / HF_CONFIG_FILE).get(DIALECT_KEY, "")
+    return found if isinstance(found, str) else ""
+
+
 def _open_gguf(path: Path) -> ModelFiles:
     reader = load_gguf(path)
     dimensions = gguf_dimensions(reader)
@@ -176,16 +200,8 @@ def gguf_dimensions(reader: GGUFReader) -> Dimensions:
 
 def openvino_dimensions(folder: Path) -> Dimensions:
     """Read a model's sizes from the `config.json` beside an OpenVINO model; zeros where it does not say."""
-
-    def load(name: str) -> dict[str, Any]:
-        try:
-            content = json.loads((folder / name).read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
-
-    config = load("config.json")
-    context = config.get("max_position_embeddings") or load(CONFIG_FILE).get("model_max_length") or 0
+    config = _json_object(folder / HF_CONFIG_FILE)
+    context = config.get("max_position_embeddings") or _json_object(folder / CONFIG_FILE).get("model_max_length") or 0
     return Dimensions(
         # Some exporters write 10^30 for "unlimited".
         context_length=int(context) if 0 < context < _ABSURD_CONTEXT else _DEFAULT_CONTEXT,
@@ -194,6 +210,14 @@ def openvino_dimensions(folder: Path) -> Dimensions:
         num_layers=int(config.get("num_hidden_layers", 0)),
         num_heads=int(config.get("num_attention_heads", 0)),
     )
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _token_id(token: Any, config: dict[str, Any], tokenizer_json: bytes) -> int | None:
