@@ -77,8 +77,8 @@ lock: ## Compile the locked requirements anew.
 	@$(UV) --python-version 3.11 requirements/proto.in -o requirements/proto.txt
 	@$(UV) --python-version 3.11 requirements/bench.in -o requirements/bench.txt
 
-quality: model ## Score the planner on the development requests and draw the report.
-	@PYTHONPATH=tests $(BIN)/python -m quality.run
+quality: model ## Score planning beside other models and draw the report (QUALITY_ARGS="--limit 40" for a part).
+	@PYTHONPATH=tests $(BIN)/python -m quality.run --model embedded guided untrained chance $(QUALITY_ARGS)
 
 bench: $(addprefix bench-,$(BENCHES)) ## Run every benchmark.
 

@@ -1,61 +1,114 @@
-"""Puts the cases to a chat model and notes what it does, and how long it takes."""
+"""Puts the cases to a model and notes what it does, and how long it takes."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import date
+from itertools import groupby
 from typing import Any
 
 from podium.errors import PodiumError
-from podium.orchestration.chat import ChatModel, ChatRequest, TextDelta, ToolCallSealed, UserMessage
+from podium.orchestration.chat import ChatRequest, Message, SystemMessage, TextDelta, ToolCallSealed, UserMessage
 from podium.orchestration.tool import ToolSpec
 from quality.cases import Case
-from quality.scoring import Outcome
+from quality.models import Contender
+from quality.scoring import MadeCall, Outcome
 
-__all__ = ["ask", "ask_all", "embedded_model"]
+__all__ = ["ask", "ask_all"]
+
+_TRIES = 4
+_LONGEST_WAIT = 65.0
+_TURN_SECONDS = 180.0
 
 
-async def ask(model: ChatModel, case: Case, tools: Sequence[ToolSpec]) -> Outcome:
-    """Put one request; the clock stops at the last sealed call, or at the first word of a direct answer."""
-    request = ChatRequest(messages=[UserMessage(case.request)], tools=tools, max_tokens=8)
-    calls: list[tuple[str, Mapping[str, Any]]] = []
-    error, began = "", time.perf_counter()
-    stopped = began
+async def ask(contender: Contender, case: Case, tools: Sequence[ToolSpec], today: date) -> Outcome:
+    """Put one request; a model that is only short of room is asked again when it says that it may be."""
+    for _ in range(_TRIES - 1):
+        outcome, wait = await _turn(contender, case, tools, today)
+        if wait is None or outcome.calls:
+            return outcome
+        await asyncio.sleep(min(wait, _LONGEST_WAIT))
+    return (await _turn(contender, case, tools, today))[0]
+
+
+async def _turn(
+    contender: Contender, case: Case, tools: Sequence[ToolSpec], today: date
+) -> tuple[Outcome, float | None]:
+    """Return what came of one turn, and the seconds after which a failed one may be tried again."""
+    request = ChatRequest(messages=_messages(contender, case, today), tools=tools, max_tokens=contender.max_tokens)
+    calls: list[MadeCall] = []
+    first_word: float | None = None
+    said, error, wait, began = 0, "", None, time.perf_counter()
     try:
-        async with aclosing(model.stream(request)) as events:  # type: ignore[type-var]
+        async with (
+            asyncio.timeout(_TURN_SECONDS),
+            aclosing(contender.model.stream(request)) as events,  # type: ignore[type-var]
+        ):
             async for event in events:
+                now = time.perf_counter() - began
                 if isinstance(event, ToolCallSealed):
-                    calls.append((event.tool, json.loads(event.arguments_json)))
-                    stopped = time.perf_counter()
-                elif isinstance(event, TextDelta):
-                    stopped = time.perf_counter()
-                    break
+                    calls.append(_made(event, now))
+                elif isinstance(event, TextDelta) and event.text.strip():
+                    first_word = now if first_word is None else first_word
+                    said += len(event.text)
+                    # Reading on would only cost time.
+                    if said > contender.talk and not (contender.talk and calls):
+                        break
     except PodiumError as problem:
-        error = problem.message
-        stopped = time.perf_counter()
-    return Outcome(case, tuple(calls), stopped - began, error)
+        error, wait = problem.message, problem.retry_after
+    except TimeoutError:
+        error = f"the turn took longer than {_TURN_SECONDS:.0f} s"
+    return Outcome(case, tuple(calls), first_word, error), wait
 
 
-async def ask_all(model: ChatModel, cases: Sequence[Case], packs: Mapping[str, Sequence[ToolSpec]]) -> list[Outcome]:
-    """Put all requests, one after another, so that each one's time is its own."""
-    for tools in packs.values():
-        # The index of a tool set is made once, at start in the product: it is no part of a request.
-        await ask(model, Case("hello", "", ()), tools)
-    return [await ask(model, case, packs[case.pack]) for case in cases]
+def _messages(contender: Contender, case: Case, today: date) -> list[Message]:
+    said: list[Message] = [UserMessage(case.request)]
+    return [SystemMessage(f"Today is {today:%A}, {today.isoformat()}."), *said] if contender.dated else said
 
 
-@asynccontextmanager
-async def embedded_model(tools: Sequence[ToolSpec] = ()) -> AsyncIterator[ChatModel]:
-    """Start an engine host of our own over the pulled model, and yield the chat model on it, ready."""
-    from podium.inference.embedded import EmbeddedModel
-    from podium.inference.model_store import ModelStore
+def _made(event: ToolCallSealed, seconds: float) -> MadeCall:
+    return MadeCall(
+        event.tool, _arguments(event.arguments_json), event.provider_id, getattr(event, "confidence", None), seconds
+    )
 
-    stored = await asyncio.to_thread(ModelStore().pull)
-    async with EmbeddedModel("embedded", stored.path, tools=tools) as model:
-        async with asyncio.timeout(120):
-            while not model.ready:  # noqa: ASYNC110  it offers callers no event to wait for
-                await asyncio.sleep(0.1)
-        yield model
+
+def _arguments(text: bytes) -> Mapping[str, Any]:
+    """Return what a model wrote as arguments; what is no object cannot be right, but has to be kept."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = text.decode(errors="replace")
+    return found if isinstance(found, dict) else {"unreadable": found}
+
+
+async def ask_all(
+    contender: Contender,
+    cases: Sequence[Case],
+    packs: Mapping[str, Sequence[ToolSpec]],
+    today: date,
+    *,
+    done: Callable[[Outcome], None] = lambda _: None,
+) -> list[Outcome]:
+    """Put all requests, one after another, so that each one's time is its own.
+
+    What can be kept between requests with the same tools (an index, the prompt's beginning in the engine's
+    cache) is there when a pack's first request comes, as it is in a server that has been asked before.
+
+    Args:
+        contender: the model.
+        cases: what to ask; those of one pack are asked together.
+        packs: the tools of each.
+        today: what the model is told of the day, if it is told.
+        done: hears of each outcome.
+    """
+    outcomes = []
+    for pack, part in groupby(sorted(cases, key=lambda case: case.pack), key=lambda case: case.pack):
+        await _turn(contender, Case("hello", pack, (), "none"), packs[pack], today)
+        for case in part:
+            outcomes.append(await ask(contender, case, packs[pack], today))
+            done(outcomes[-1])
+    return outcomes

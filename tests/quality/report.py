@@ -1,94 +1,196 @@
-"""The report of a quality run: a table and a picture."""
+"""The report of a quality run: tables, a picture and the raw figures, the models side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_report"]
+from bench.report import machine
+from quality.picture import AIMS, draw
+
+__all__ = ["headline", "write_report"]
 
 _ROWS = (
-    ("requests", "requests"),
     ("call_exact", "calls exactly right (tool and every argument)"),
+    ("call_exact_95", "95 % interval of that"),
     ("tool", "calls of the right tool"),
-    ("request_exact", "requests entirely right (no call missing, wrong or surplus)"),
-    ("single_exact", "of these with one call"),
-    ("compound_exact", "of these with several calls"),
-    ("none_exact", "of these that need no tool"),
+    ("request_exact", "requests entirely right (no call missing, wrong or too many)"),
+    ("single_exact", "requests with one call, entirely right"),
+    ("compound_exact", "requests with several calls, entirely right"),
+    ("compound_call_exact", "calls exactly right in these"),
     ("none_precision", "precision of answering without a tool"),
     ("none_recall", "recall of answering without a tool"),
+    ("clarify_exact", "an argument is not said: asked back, or called with the others alone"),
+    ("clarify_call", "of these by the call with the others alone"),
     ("surplus_calls", "calls too many"),
-    ("p50_ms", "time to the last call or first word, median, ms"),
-    ("p95_ms", "the same, 95th percentile, ms"),
+    ("errors", "turns that failed"),
 )
-_SETS = {"dev": "development set", "holdout": "held-out set"}
+_TIMES = (
+    ("first_call_p50_ms", "first call, median"),
+    ("first_call_p95_ms", "first call, 95th percentile"),
+    ("last_call_p50_ms", "last call, median"),
+    ("last_call_p95_ms", "last call, 95th percentile"),
+    ("first_word_p50_ms", "first word where no tool is called, median"),
+    ("first_word_p95_ms", "the same, 95th percentile"),
+)
+_SETS = {
+    "test": ("test set", "eight packs that nothing was written or trained on; nobody looks into its requests"),
+    "tuning": ("tuning set", "four packs with which training was steered; no model was trained on them"),
+    "holdout": ("held-out set", "worded differently from the development set, looked at only as figures"),
+    "dev": ("development set", "looked at while the planner was written"),
+}
 _PACKS = {
     "core": "the shipped core pack",
     "second": "eight invented tools with two or three examples each",
     "third": "seven invented tools without examples",
     "fourth": "eight invented tools, further argument types",
 }
+_METHOD = """## How it is measured
+
+- A call is exact when the tool and all of its arguments are right after the tool's own normalisation, and each expected
+  call counts once. Where a request can be read in two ways that are equally right, either counts. An argument that
+  refers to another call's result is compared by that call's tool and the pointer into its result.
+- Calls, tools and whole requests are counted over requests with one call, with several and with none. Precision of
+  answering without a tool: of the answers without a call, those to requests that need none. A request that leaves a
+  required argument unsaid counts in its own rows only. It is right when the model asks back (in words, or with
+  `ask_user`), or makes just the call that was meant with just the arguments that were said. A model that never calls
+  a tool is always right there: read it beside the calls.
+- The interval is where 95 of 100 resamplings of the requests fall (bootstrap); none where all or none are right.
+- One request at a time, greedy, with all tools of its pack on offer. Each pack is asked something else first, so that
+  what is kept between requests with the same tools is warm."""
+
+Models = Mapping[str, Mapping[str, Any]]
 
 
-def _cell(value: object) -> str:
-    return "–" if value is None else str(value)  # noqa: RUF001
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(_cell, value))
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _table(columns: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
-    for key, title in _ROWS:
-        lines.append(f"| {title} | " + " | ".join(_cell(figures.get(key)) for figures in columns.values()) + " |")
+def _milliseconds(value: Any) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _having(models: Models, part: str) -> dict[str, Mapping[str, Any]]:
+    """Return a set's figures by model, for the models that were asked it."""
+    return {name: model["sets"][part] for name, model in models.items() if part in model["sets"]}
+
+
+def _sets(models: Models) -> list[str]:
+    return [part for part in _SETS if _having(models, part)]
+
+
+def headline(models: Models) -> str:
+    """Return the most telling figures as lines of text, for a terminal."""
+    lines = []
+    for part in _sets(models):
+        for name, found in _having(models, part).items():
+            figures = found["all"]
+            shown = "  ".join(f"{key} {_cell(figures[key])}" for key in (*AIMS, "clarify_exact", "errors"))
+            lines.append(f"{part:8} {name:16} {shown}")
     return "\n".join(lines)
 
 
-def _draw(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    import matplotlib as mpl
+def _glance(models: Models) -> str:
+    part = _sets(models)[0]
+    found = _having(models, part)
+    titles = dict(_ROWS)
+    rows = [[titles[key], str(aim), *(_cell(f["all"][key]) for f in found.values())] for key, aim in AIMS.items()]
+    return f"The aims, and the {_SETS[part][0]}:\n\n" + _table(["", "aim", *found], rows)
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
 
-    bars = [
-        (f"{_SETS.get(name, name)}\n{pack}", figures)
-        for name, result in results.items()
-        for pack, figures in result["packs"].items()
+def _set_section(models: Models, part: str) -> str:
+    found = _having(models, part)
+    title, what = _SETS[part]
+    first = next(iter(found.values()))["all"]
+    kinds = ", ".join(f"{number} {kind}" for kind, number in first["kinds"].items() if number)
+    rows = [[text, *(_cell(f["all"][key]) for f in found.values())] for key, text in _ROWS]
+    names = sorted({pack for figures in found.values() for pack in figures["packs"]})
+    packs = [[pack, *(_pack_cell(f["packs"].get(pack)) for f in found.values())] for pack in names]
+    return "\n\n".join(
+        (
+            f"## {title.capitalize()}",
+            f"{what.capitalize()}: {first['requests']} requests ({kinds}).",
+            _table(["", *found], rows),
+            "By pack: calls exactly right, and requests entirely right.",
+            _table(["pack", *found], packs),
+        )
+    )
+
+
+def _pack_cell(figures: Mapping[str, Any] | None) -> str:
+    return "-" if figures is None else f"{_cell(figures['call_exact'])} / {_cell(figures['request_exact'])}"
+
+
+def _reliability_section(models: Models) -> str:
+    part = _sets(models)[0]
+    known = {name: f["reliability"] for name, f in _having(models, part).items() if f["reliability"]}
+    if not known:
+        return "## Confidence\n\nNone of these models says how sure it is of a call."
+    parts = [
+        "## Confidence",
+        f"How often calls are right that a model gives this confidence ({_SETS[part][0]}). The expected calibration "
+        "error is the mean distance of confidence from the share that is right.",
     ]
-    figure, axes = plt.subplots(figsize=(9, 4.2))
-    for offset, (key, label, colour) in enumerate(
-        (("tool", "right tool", "#9db8d9"), ("call_exact", "tool and arguments", "#2f5d8c"))
-    ):
-        places = [index + (offset - 0.5) * 0.38 for index in range(len(bars))]
-        drawn = axes.bar(places, [figures[key] or 0.0 for _, figures in bars], 0.36, label=label, color=colour)
-        axes.bar_label(drawn, fmt="%.2f", fontsize=8)
-    axes.axhline(0.8, color="#888888", linewidth=0.8, linestyle="--")
-    axes.set_xticks(range(len(bars)), [label for label, _ in bars], fontsize=8)
-    axes.set_ylim(0, 1.08)
-    axes.set_ylabel("share of expected calls")
-    axes.set_title("Planning quality of the embedded model (dashed: the aim)")
-    axes.legend(loc="lower right", fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120, metadata={"Software": None})
-    plt.close(figure)
+    for name, curve in known.items():
+        rows = [
+            [f"{b['from']:.1f} to {b['to']:.1f}", str(b["calls"]), _cell(b["confidence"]), _cell(b["right"])]
+            for b in curve["bins"]
+        ]
+        parts.append(f"`{name}`: {curve['calls']} calls, expected calibration error {curve['ece']:.3f}.")
+        parts.append(_table(["confidence", "calls", "mean confidence", "share right"], rows))
+    return "\n\n".join(parts)
 
 
-def write_report(results: Mapping[str, Mapping[str, Any]], model: str, folder: Path) -> None:
-    """Write `quality.md` and `quality.png` into `folder`. `results` has a summary and one per pack for each set."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _draw(results, folder / "quality.png")
+def _times_section(models: Models) -> str:
+    part = _sets(models)[0]
+    found = _having(models, part)
+    rows = [[text, *(_milliseconds(f["all"][key]) for f in found.values())] for key, text in _TIMES]
+    return f"## Time\n\nFrom the request on, in milliseconds ({_SETS[part][0]}).\n\n{_table(['', *found], rows)}"
+
+
+def _text(models: Models, limit: int | None) -> str:
     parts = [
         "# Planning quality",
-        "",
-        f"Made by `make quality` with the model `{model}`. A call counts as exact when the tool and all",
-        "of its arguments are right after the tool's own normalisation. The development set was looked at while the",
-        "planner was written; the held-out set, worded differently, only as figures (a few times). Times are of one",
-        "request at a time.",
-        "",
-        "![Share of calls right, by set and pack](quality.png)",
-        "",
+        *([f"**A part only: at most {limit} requests of each set.**"] if limit else []),
+        f"Measured {datetime.now(UTC):%Y-%m-%d} on {machine()}, by `make quality`. Shares are of 1.",
+        _glance(models),
+        "![Accuracy by kind of request, reliability of confidence, and time to the first call](quality.png)",
+        "The models:",
+        "\n".join(f"- `{name}`: {model['detail']}." for name, model in models.items()),
+        *(_set_section(models, part) for part in _sets(models)),
+        _reliability_section(models),
+        _times_section(models),
+        _METHOD,
+        "Packs of the first sets: " + "; ".join(f"`{name}` is {what}" for name, what in _PACKS.items()) + ". The "
+        "others are named by their domain, and have eight tools each, some with examples.",
+        "Raw figures: [quality.json](quality.json).",
     ]
-    for name, result in results.items():
-        columns = {"all": result["all"], **result["packs"]}
-        parts += [f"## {_SETS.get(name, name).capitalize()}", "", _table(columns), ""]
-    parts += ["Packs: " + "; ".join(f"`{name}` is {what}" for name, what in _PACKS.items()) + ".", ""]
-    (folder / "quality.md").write_text("\n".join(parts), encoding="utf-8")
+    return "\n\n".join(parts) + "\n"
+
+
+def write_report(models: Models, folder: Path, *, limit: int | None = None) -> None:
+    """Write `quality.md`, `quality.png` and `quality.json`.
+
+    Args:
+        models: figures by model, as in that file.
+        folder: where to.
+        limit: how many requests of each set were asked, when not all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"measured": f"{datetime.now(UTC):%Y-%m-%d}", "machine": machine(), "limit": limit, "models": models}
+    (folder / "quality.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    part = _sets(models)[0]
+    draw(_having(models, part), _SETS[part][0], folder / "quality.png")
+    (folder / "quality.md").write_text(_text(models, limit), encoding="utf-8")
