@@ -1,4 +1,4 @@
-"""How the model behind an engine is best used: by its own dialect, or planned for when it has none."""
+"""How the model behind an engine is best used: by its own dialect, the one it was taught, or planned for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from podium.inference.engine import Engine, EngineInfo
 from podium.inference.engine_chat import EngineChatModel
 from podium.inference.guided import GuidedChatModel
 from podium.inference.guided.vectors import WordVectors
+from podium.inference.planner.model import PLANNER_DIALECT, TrainedChatModel
 from podium.inference.tokenizer import Tokenizer
 
 __all__ = ["AUTO", "GUIDED", "chat_model"]
@@ -41,7 +42,7 @@ def chat_model(
         tokenizer: of the engine's model.
         info: what the engine says of itself.
         name, kind: of the model, as callers see them.
-        dialect: `auto`, `guided`, or the name of a dialect.
+        dialect: `auto`, `guided`, `planner` (for a model trained in it), or the name of a dialect.
         taught: the dialect that a trained adapter taught the model, which `auto` then takes; empty for none.
         context_length: in tokens; 0 for what engine and tokenizer say.
         vectors: word vectors of the model, for guided planning.
@@ -53,6 +54,8 @@ def chat_model(
     """
     if dialect == AUTO and taught:
         dialect = _known(taught, name)
+    if dialect == PLANNER_DIALECT:
+        return TrainedChatModel(engine, tokenizer, name=name, vectors=vectors)
     template = tokenizer.chat_template.source if tokenizer.chat_template is not None else ""
     found = (
         detect(template, info.model_id, tokenizer.special_ids) if dialect in (AUTO, GUIDED) else dialect_named(dialect)
@@ -72,7 +75,7 @@ def chat_model(
 
 def _known(taught: str, name: str) -> str:
     """Return what `auto` means for a model that was taught a dialect: it may be one of a later release."""
-    if taught in DIALECTS:
+    if taught in DIALECTS or taught == PLANNER_DIALECT:
         return taught
     _log.warning("this release does not know the dialect that the model was taught", extra={"model": name})
     return AUTO

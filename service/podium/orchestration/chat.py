@@ -159,12 +159,14 @@ class ReasoningDelta:
 class ToolCallSealed:
     """A complete call: nothing that the model still writes can change it, so it may start now.
 
-    `provider_id` is the id that the model gave the call, or "".
+    `provider_id` is the id that the model gave the call, or "". `confidence` is the probability that the
+    model gave the call as a whole, 0 to 1; None where it does not tell.
     """
 
     tool: str
     arguments_json: bytes
     provider_id: str = ""
+    confidence: float | None = None
 
 
 class TurnFinishReason(StrEnum):

@@ -10,6 +10,7 @@ from typing import Any
 from podium.inference.guided.lexicon import FUNCTION_WORDS
 from podium.inference.guided.rendering import ResultView
 from podium.orchestration.chat import AssistantMessage, ChatRequest, ToolMessage, UserMessage
+from podium.orchestration.tool import ToolSpec
 
 __all__ = ["last_request", "results_of", "simple", "truthful"]
 
@@ -34,10 +35,15 @@ def results_of(request: ChatRequest) -> list[ResultView]:
             for call in message.calls:
                 values = json.loads(call.arguments_json or b"{}")
                 arguments[call.call_id] = values if isinstance(values, dict) else {}
-        elif isinstance(message, ToolMessage):
+        elif isinstance(message, ToolMessage) and not _question(specs.get(message.tool)):
             known = arguments.get(message.call_id, {})
             views.append(ResultView(message.tool, known, message.content, message.ok, specs.get(message.tool)))
     return views
+
+
+def _question(spec: ToolSpec | None) -> bool:
+    """Tell whether a tool only asks the person: what they answered is nothing to tell them."""
+    return spec is not None and spec.type == "question"
 
 
 def simple(views: Sequence[ResultView]) -> bool:

@@ -7,6 +7,7 @@ found in it, and whether spans are left over that the tool has no use for.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from podium.inference.guided.assignment import Assignment
@@ -18,7 +19,7 @@ from podium.inference.guided.toolset import PreparedTool, ToolSet
 from podium.inference.guided.utterance import Utterance
 from podium.orchestration.tool import ToolFailure
 
-__all__ = ["Reading", "readings"]
+__all__ = ["Reading", "readings", "shortlist"]
 
 _SHORTLIST = 6
 # How much finding every required argument in its own form tells, by the form's rarity in ordinary
@@ -186,16 +187,29 @@ def _accepted(tool: PreparedTool, assignments: list[Assignment]) -> list[Assignm
     return []
 
 
-def readings(tools: ToolSet, clause: Utterance) -> list[Reading]:
-    """Return the likeliest readings of a clause, best first."""
-    coverage = tools.index.coverage(token.word or token.text for token in clause.tokens)
+def _coverage(tools: ToolSet, clause: Utterance) -> dict[str, float]:
+    return tools.index.coverage(token.word or token.text for token in clause.tokens)
+
+
+def shortlist(tools: ToolSet, clause: Utterance, most: int) -> list[str]:
+    """Return the names of the `most` tools that a clause is likeliest to mean, best first; cheap."""
+    return _shortlist(tools, clause, _coverage(tools, clause), most)
+
+
+def _shortlist(tools: ToolSet, clause: Utterance, coverage: Mapping[str, float], most: int) -> list[str]:
     tokens = [token.text for token in clause.tokens]
     rough = {
         name: coverage[name] + tools.index.wording(name, tokens) + _suits(tool, clause)
         for name, tool in tools.tools.items()
     }
-    shortlist = sorted(rough, key=lambda name: -rough[name])[:_SHORTLIST]
-    found = [read(tools, tools.tools[name], clause, coverage[name]) for name in shortlist]
+    return sorted(rough, key=lambda name: -rough[name])[:most]
+
+
+def readings(tools: ToolSet, clause: Utterance) -> list[Reading]:
+    """Return the likeliest readings of a clause, best first."""
+    coverage = _coverage(tools, clause)
+    names = _shortlist(tools, clause, coverage, _SHORTLIST)
+    found = [read(tools, tools.tools[name], clause, coverage[name]) for name in names]
     return sorted(found, key=lambda reading: -reading.score)
 
 

@@ -1,0 +1,61 @@
+"""How the trained model answers about one tool: `no`, or a line for each call of it, values copied from the request.
+
+    yes | restaurant: The Old Mill | guests: six | day: next Friday
+
+The model is asked about each likely tool by itself, all at once. Whether this tool, with these
+words, is meant is a far easier question for a small model than which of ten is. A value with a
+space before it is made of the same tokens as in the request, which makes copying easy to learn.
+`?` stands for a required value that the request does not hold, `$` for one that another call's
+result gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["FROM_RESULT", "NO", "UNSAID", "YES", "WrittenCall", "parse_call", "write_call"]
+
+NO, YES = "no", "yes"
+UNSAID = "?"
+FROM_RESULT = "$"
+_SEPARATOR = " | "
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenCall:
+    """A line of the model's, taken apart: the values' words by parameter."""
+
+    values: Mapping[str, str]
+
+    @property
+    def unsaid(self) -> tuple[str, ...]:
+        """The parameters whose value the request does not hold."""
+        return tuple(name for name, value in self.values.items() if value == UNSAID)
+
+
+def write_call(values: Mapping[str, str]) -> str:
+    """Return the line of a call."""
+    return _SEPARATOR.join([YES, *(f"{name}: {value}" for name, value in values.items())])
+
+
+def parse_call(line: str, names: Sequence[str]) -> WrittenCall | None:
+    """Take a line apart; None when it is `no`, or nothing that the model was taught.
+
+    Args:
+        line: without its line end.
+        names: of the tool's parameters.
+    """
+    answer, _, rest = line.strip().partition(_SEPARATOR)
+    if answer.strip() != YES:
+        return None
+    values: dict[str, str] = {}
+    # A value may hold the separator: only before the name of a parameter does it part.
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    # The space behind an empty value belongs to the separator.
+    parts = re.split(rf"(?:\A| \| )({known}):(?: (?!\| ))?", rest) if known else [rest]
+    for name, value in zip(parts[1::2], parts[2::2], strict=True):
+        if value.strip():
+            values.setdefault(name, value.strip())
+    return WrittenCall(values)

@@ -1,0 +1,125 @@
+"""Reads what the model writes about one tool, while it writes it: first yes or no, then lines, and how sure it was."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from podium.inference.engine import Engine, EngineRequest, FinishReason, TokenDelta, TokensFinished
+from podium.orchestration.chat import Usage
+
+__all__ = ["Head", "Line", "LinesEnd", "write_lines"]
+
+
+class _Detokenizer(Protocol):
+    def push(self, ids: Sequence[int], /) -> str: ...
+    def finish(self) -> str: ...
+
+
+class _Tokenizer(Protocol):
+    eos_token_id: int | None
+
+    def detokenizer(self) -> _Detokenizer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first word, as soon as it is written.
+
+    `sure` is its probability, 0 to 1; None when the engine does not tell.
+    """
+
+    word: str
+    sure: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line, without its end. `sure` is the probability of all of it, 0 to 1, or None."""
+
+    text: str
+    sure: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinesEnd:
+    """The end of the writing, and what it took."""
+
+    reason: FinishReason
+    usage: Usage
+
+
+class _Reader:
+    """Parts text into lines and adds up the log-probabilities of their tokens."""
+
+    def __init__(self, tokenizer: _Tokenizer) -> None:
+        self._decoder = tokenizer.detokenizer()
+        self._text, self._sum, self._told, self._headed = "", 0.0, True, False
+
+    def push(self, token: int, logprob: float | None) -> Iterator[Head | Line]:
+        """Take a token; yield what it completes."""
+        self._text += self._decoder.push([token])
+        if logprob is None:
+            self._told = False
+        else:
+            self._sum += logprob
+        if not self._headed and (word := self._text.strip()):
+            # "yes" and "no" are one token each.
+            self._headed = True
+            yield Head(word.split()[0], self._sure)
+        yield from self._cut()
+
+    def finish(self) -> Iterator[Line]:
+        """Yield what is left, which nothing ends."""
+        self._text += self._decoder.finish() + "\n"
+        yield from self._cut()
+
+    @property
+    def _sure(self) -> float | None:
+        return math.exp(self._sum) if self._told else None
+
+    def _cut(self) -> Iterator[Line]:
+        # One token may end several lines; its probability is the first one's.
+        while "\n" in self._text:
+            text, _, rest = self._text.partition("\n")
+            line = Line(text.strip(), self._sure)
+            self._text, self._sum, self._told = rest, 0.0, True
+            if line.text:
+                yield line
+
+
+async def write_lines(
+    engine: Engine, tokenizer: _Tokenizer, token_ids: Sequence[int], *, max_tokens: int
+) -> AsyncGenerator[Head | Line | LinesEnd, None]:
+    """Let the model go on from a prompt: yield the first word, each line when it is whole, then `LinesEnd`.
+
+    Closing it early aborts the generation. A line cut off by `max_tokens` is not yielded.
+
+    Raises:
+        InvalidRequest, ResourceExhausted, Unavailable: as `Engine.generate` does.
+    """
+    eos = tokenizer.eos_token_id
+    request = EngineRequest(
+        request_id=f"planner-{secrets.token_hex(8)}",
+        token_ids=token_ids,
+        max_tokens=max_tokens,
+        stop_token_ids=() if eos is None else (eos,),
+        logprobs=True,
+    )
+    reader = _Reader(tokenizer)
+    async with aclosing(engine.generate(request)) as items:  # type: ignore[type-var]  # engines return async generators
+        async for item in items:
+            if isinstance(item, TokenDelta):
+                told = item.logprobs or (None,) * len(item.token_ids)
+                for token, logprob in zip(item.token_ids, told, strict=True):
+                    for told_now in reader.push(token, logprob):
+                        yield told_now
+            elif isinstance(item, TokensFinished):
+                for last in reader.finish() if item.reason is FinishReason.STOP else ():
+                    yield last
+                yield LinesEnd(item.reason, Usage(item.prompt_tokens, item.completion_tokens, item.cached_tokens))
+                return

@@ -1,0 +1,214 @@
+"""What becomes of the lines of one turn: calls, questions, or nothing.
+
+A call that lacks a required value waits for the end of the turn. Where the run lets the model ask,
+it becomes questions, one a value, and is made in the next turn with their answers. Elsewhere it
+becomes the answer ("please tell me the day") when it stands alone, and beside other calls it is
+made as it is, so that its tool's complaint is told with their results.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from podium.inference.guided.filling import accepted_arguments
+from podium.inference.guided.slots import SlotKind, name_words
+from podium.inference.guided.toolset import PreparedTool
+from podium.inference.guided.utterance import Utterance, analyse
+from podium.inference.planner.call_lines import parse_call
+from podium.inference.planner.lines import Line
+from podium.inference.planner.parameters import Parameter
+from podium.inference.planner.shown import ShownTool
+from podium.inference.planner.values import ReadCall, Unreadable, put, read_call, read_value
+from podium.orchestration.chat import AssistantMessage, ChatRequest, ToolCallSealed, ToolMessage, UserMessage
+
+__all__ = ["ASK_USER_NAME", "PlannedTurn", "answers_of"]
+
+ASK_USER_NAME: Final = "ask_user"
+_MOST_CALLS = 16
+_MOST_QUESTIONS = 4
+_MOST_CHOICES = 50
+
+
+def answers_of(request: ChatRequest) -> list[Any] | None:
+    """Return the answers to the questions of the turn before, in their order; None when it asked nothing.
+
+    An answer is None where nobody gave one.
+    """
+    asked: list[str] = []
+    for message in reversed(request.messages):
+        if isinstance(message, UserMessage):
+            return None
+        if isinstance(message, AssistantMessage):
+            asked = [call.call_id for call in message.calls if call.tool == ASK_USER_NAME]
+            break
+    if not asked:
+        return None
+    told = {m.call_id: m for m in request.messages if isinstance(m, ToolMessage) and m.call_id in asked}
+    return [_answer(told.get(call_id)) for call_id in asked]
+
+
+def _answer(message: ToolMessage | None) -> Any:
+    if message is None or not message.ok:
+        return None
+    try:
+        return json.loads(message.content)
+    except ValueError:
+        return message.content
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A call that the model wrote, numbered in the order of the lines."""
+
+    number: int
+    shown: ShownTool
+    call: ReadCall
+    sure: float | None
+
+
+class PlannedTurn:
+    """The calls of one turn as the model's lines come in.
+
+    Args:
+        request: what was asked, taken apart.
+        asks: whether questions may be put with `ask_user`.
+        answers: to the questions of the turn before; then only the calls that waited for them are made.
+    """
+
+    def __init__(self, request: Utterance, *, asks: bool, answers: Sequence[Any] | None = None) -> None:
+        self._request = request
+        self._asks = asks
+        self._answers = None if answers is None else list(answers)
+        self._seen: set[str] = set()
+        self._made: list[_Made] = []
+        self._lacking: list[_Made] = []
+        self._linked: list[_Made] = []
+        self.sealed = 0
+
+    def take(self, shown: ShownTool, line: Line) -> ToolCallSealed | None:
+        """Take a line about a tool; return the call that it makes, if it makes one now."""
+        written = parse_call(line.text, tuple(shown.parameters))
+        if written is None or len(self._made) >= _MOST_CALLS:
+            return None
+        call = read_call(written, shown.parameters, self._request)
+        mark = json.dumps([shown.name, call.arguments, call.linked], sort_keys=True, default=str)
+        if mark in self._seen:
+            return None
+        self._seen.add(mark)
+        made = _Made(len(self._made) + 1, shown, call, line.sure)
+        self._made.append(made)
+        if call.unsaid:
+            self._lacking.append(made)
+        elif call.linked:
+            self._linked.append(made)
+        elif self._answers is None:
+            return self._seal(made)
+        return None
+
+    def rest(self) -> Iterator[ToolCallSealed]:
+        """Yield what is to be called at the turn's end: what needs other calls' results, then what lacked something."""
+        if self._answers is not None:
+            yield from (self._seal(self._answered(made)) for made in self._lacking)
+            return
+        for made in self._linked:
+            yield self._seal(self._joined(made))
+        if self._asks:
+            for made in self._lacking:
+                yield from (self._ask(made, name) for name in made.call.unsaid[:_MOST_QUESTIONS])
+        elif self.sealed:
+            yield from (self._seal(made) for made in self._lacking)
+
+    def _joined(self, made: _Made) -> _Made:
+        """Point a call at the result that it needs: of the call before it whose fields suit best."""
+        arguments = json.loads(json.dumps(made.call.arguments, default=str))
+        sources = [other for other in self._made if other is not made and not other.call.linked]
+        for name in made.call.linked if sources else ():
+            best = max(sources, key=lambda other: _suits(other.shown, name)[0])
+            field = _suits(best.shown, name)[1]
+            put(
+                arguments,
+                made.shown.parameters[name].path,
+                {"$from": f"${best.number}"} | ({"path": f"/{field}"} if field else {}),
+            )
+        return replace(made, call=ReadCall(arguments))
+
+    @property
+    def question(self) -> str:
+        """What to say when nothing can be called yet; empty when nothing is lacking."""
+        asked = []
+        for made in self._lacking:
+            wanted = [_plain(name) for name in made.call.unsaid]
+            listed = wanted[0] if len(wanted) == 1 else f"{', '.join(wanted[:-1])} and {wanted[-1]}"
+            asked.append(f"{_doing(made.shown)}: please tell me the {listed}.")
+        return " ".join(asked)
+
+    def _ask(self, made: _Made, name: str) -> ToolCallSealed:
+        self.sealed += 1
+        slot = made.shown.parameters[name].slot
+        asked: dict[str, Any] = {"question": f"{_doing(made.shown)}: which {_plain(name)}?"}
+        if slot.kind is SlotKind.BOOLEAN:
+            asked |= {"question": f"{_doing(made.shown)}: {_plain(name)}?", "kind": "confirm"}
+        elif slot.options and not slot.many:
+            asked |= {"kind": "choice", "choices": [str(option) for option in slot.options[:_MOST_CHOICES]]}
+        return ToolCallSealed(ASK_USER_NAME, json.dumps(asked, ensure_ascii=False).encode())
+
+    def _answered(self, made: _Made) -> _Made:
+        """Return a call with the answers to what it lacked."""
+        arguments = json.loads(json.dumps(made.call.arguments, default=str))
+        for name in made.call.unsaid[:_MOST_QUESTIONS]:
+            answer = self._answers.pop(0) if self._answers else None
+            if answer is not None:
+                put(arguments, made.shown.parameters[name].path, self._meant(made.shown.parameters[name], answer))
+        return replace(made, call=ReadCall(arguments))
+
+    def _meant(self, parameter: Parameter, answer: Any) -> Any:
+        if not isinstance(answer, str):
+            return answer
+        today = self._request.today
+        try:
+            return read_value(parameter.slot, answer.strip(), analyse(answer, today) if today else self._request)
+        except Unreadable:
+            return answer
+
+    def _seal(self, made: _Made) -> ToolCallSealed:
+        self.sealed += 1
+        told = self._accepted(made.shown.tool, made.call.arguments)
+        text = json.dumps(told, ensure_ascii=False, default=str)
+        name = made.shown.name
+        return ToolCallSealed(name, text.encode(), provider_id=f"${made.number}", confidence=made.sure)
+
+    def _accepted(self, tool: PreparedTool, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the arguments in the tool's canonical form.
+
+        What the tool refuses may be understood another way; what it refuses in every way it is
+        given all the same, for its complaint says best what is wrong.
+        """
+        if '"$from"' in json.dumps(arguments, default=str):
+            return arguments
+        accepted = accepted_arguments(tool, [arguments])
+        if accepted is None and tool.spec.normalise is not None:
+            others = [{**arguments, **dict(way.values)} for way in tool.fill(self._request)]
+            accepted = accepted_arguments(tool, others)
+        return arguments if accepted is None else accepted
+
+
+def _doing(shown: ShownTool) -> str:
+    return shown.tool.spec.description.split("\n", 1)[0].strip().rstrip(".")
+
+
+def _plain(name: str) -> str:
+    return name.rpartition(".")[2].replace("_", " ")
+
+
+def _suits(source: ShownTool, name: str) -> tuple[int, str]:
+    """Return how well a tool's result suits an argument, and the field of it to take ("" for the whole result)."""
+    fields = list((source.tool.spec.output_schema or {}).get("properties", {}))
+    wanted = set(name_words(name.rpartition(".")[2]))
+    near = [(len(wanted & set(name_words(field))), field) for field in fields]
+    points, field = max(near, key=lambda pair: pair[0], default=(0, ""))
+    if points == 0 and len(fields) != 1:
+        return 0, fields[0] if fields else ""
+    return points, field
