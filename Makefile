@@ -1,7 +1,7 @@
 # Everything runs inside .venv, which `make setup` makes from the locked requirements.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup model run test test-gpu lint format proto lock quality bench image clean
+.PHONY: help setup model run test test-gpu lint format proto lock quality bench train image clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,6 +11,8 @@ PROTO_VENV := .venv-proto
 PROTO_INSTALLED := $(PROTO_VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
+TRAIN_VENV := .venv-train
+TRAIN_INSTALLED := $(TRAIN_VENV)/.installed
 BENCHES := $(patsubst tests/bench/bench_%.py,%,$(wildcard tests/bench/bench_*.py))
 PIP_FLAGS := --quiet --disable-pip-version-check --require-hashes
 TEST_ARGS ?= -n 2 --dist loadgroup
@@ -93,10 +95,24 @@ $(BENCH_INSTALLED): requirements/bench.txt
 bench-%: model
 	@PYTHONPATH=tests $(BIN)/python -m bench.bench_$*
 
+# Memory that is given back to the system and faulted in again cost a third of the time: nothing is given back.
+# A waiting thread that spins would take the core from the other worker.
+TRAIN_ENV := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 OMP_WAIT_POLICY=PASSIVE PYTHONPATH=service
+TRAIN_MODEL ?= $$($(BIN)/python -c 'from podium.inference import model_store as m; print(m.default_models_dir() / m.PLAIN_MODEL)')
+train: setup $(TRAIN_INSTALLED) ## Train the planner in var/training, or go on (TRAIN_ARGS="--steps 600").
+	@$(BIN)/podium models pull --plain
+	@$(TRAIN_ENV) nice $(TRAIN_VENV)/bin/python -m training.train --model "$(TRAIN_MODEL)" --out var/training $(TRAIN_ARGS)
+
+$(TRAIN_INSTALLED): requirements/dev.txt requirements/training.in
+	@$(PYTHON) -m venv $(TRAIN_VENV)
+	@$(TRAIN_VENV)/bin/python -m pip install $(PIP_FLAGS) -r requirements/dev.txt
+	@$(TRAIN_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/training.in
+	@touch $@
+
 image: setup ## Check the Dockerfile and, where Docker works, build the CPU image.
 	@$(BIN)/hadolint Dockerfile
 	@if docker info >/dev/null 2>&1; then docker build --target cpu -t podium:$$($(BIN)/podium version --short) .; \
 	 else echo "No Docker daemon here: the Dockerfile was checked, the image was not built."; fi
 
 clean: ## Remove what was built; keeps the model cache.
-	rm -rf $(VENV) $(PROTO_VENV) $(BENCH_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PROTO_VENV) $(BENCH_VENV) $(TRAIN_VENV) dist build .mypy_cache .ruff_cache .hypothesis .import_linter_cache
