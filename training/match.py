@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -179,8 +180,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=1500)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--scenes", type=int, default=1200)
+    parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -205,9 +206,9 @@ def main() -> None:
             total += float(loss.detach())
         print(epoch, round(total / len(batches), 4), _judge(net, dev), flush=True)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        options.out, **{name: value.detach().numpy().astype(np.float16) for name, value in net.named_parameters()}
-    )
+    manifest = json.loads((options.model / "manifest.json").read_text(encoding="utf-8"))
+    held = {name: value.detach().numpy().astype(np.float16) for name, value in net.named_parameters()}
+    np.savez_compressed(options.out, base_sha256=np.array(manifest["source_sha256"]), **held)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 __all__ = ["AIMS", "draw"]
 
-AIMS: Mapping[str, float] = {"call_exact": 0.85, "none_precision": 0.9, "none_recall": 0.92, "compound_exact": 0.8}
+AIMS: Mapping[str, float] = {"call_exact": 0.85, "none_precision": 0.9, "compound_exact": 0.8}
 
 _KINDS = (
     ("call_exact", "calls exact\n(line: 95 % interval)"),

@@ -20,6 +20,7 @@ from podium.inference.engine_profile import AUTO, chat_model
 from podium.inference.guided import GuidedChatModel
 from podium.inference.model_files import Manifest, taught_dialect
 from podium.inference.model_store import outdated
+from podium.inference.planner.matcher import shipped_matcher
 from podium.inference.supervisor import EngineHostSupervisor, HostState, HostStatus, SupervisorTimings
 from podium.inference.word_vectors import word_vectors
 from podium.orchestration.chat import ChatEvent, ChatRequest, ModelInfo, TokenCount
@@ -192,6 +193,7 @@ class EmbeddedModel:
 
     async def _get_ready(self, engine: TrtllmEngine) -> None:
         if self._model is None:
+            vectors = await word_vectors(self._path)
             self._model = chat_model(
                 engine,
                 await engine.tokenizer(),
@@ -200,7 +202,8 @@ class EmbeddedModel:
                 kind="embedded",
                 dialect=self._dialect,
                 taught=taught_dialect(self._path),
-                vectors=await word_vectors(self._path),
+                vectors=vectors,
+                matcher=None if vectors is None else await asyncio.to_thread(shipped_matcher, self._path, vectors),
                 guide_plain=True,
             )
             # Asked once: nothing of it changes while the same model is served.

@@ -9,6 +9,7 @@ from podium.inference.dialects import DIALECTS, detect, dialect_named
 from podium.inference.engine import Engine, EngineInfo
 from podium.inference.engine_chat import EngineChatModel
 from podium.inference.guided import GuidedChatModel
+from podium.inference.guided.toolset import ToolMatcher
 from podium.inference.guided.vectors import WordVectors
 from podium.inference.planner.model import PLANNER_DIALECT, TrainedChatModel
 from podium.inference.tokenizer import Tokenizer
@@ -32,6 +33,7 @@ def chat_model(
     taught: str = "",
     context_length: int = 0,
     vectors: WordVectors | None = None,
+    matcher: ToolMatcher | None = None,
     guide_plain: bool = False,
     remote: bool = False,
 ) -> GuidedChatModel | EngineChatModel:
@@ -45,7 +47,8 @@ def chat_model(
         dialect: `auto`, `guided`, `planner` (for a model trained in it), or the name of a dialect.
         taught: the dialect that a trained adapter taught the model, which `auto` then takes; empty for none.
         context_length: in tokens; 0 for what engine and tokenizer say.
-        vectors: word vectors of the model, for guided planning.
+        vectors: word vectors of the model, for planning.
+        matcher: of requests and tools, trained with these vectors, for planning.
         guide_plain: whether `auto` plans for a model that was not taught tools.
         remote: whether requests leave this machine.
 
@@ -55,13 +58,13 @@ def chat_model(
     if dialect == AUTO and taught:
         dialect = _known(taught, name)
     if dialect == PLANNER_DIALECT:
-        return TrainedChatModel(engine, tokenizer, name=name, vectors=vectors)
+        return TrainedChatModel(engine, tokenizer, name=name, vectors=vectors, matcher=matcher)
     template = tokenizer.chat_template.source if tokenizer.chat_template is not None else ""
     found = (
         detect(template, info.model_id, tokenizer.special_ids) if dialect in (AUTO, GUIDED) else dialect_named(dialect)
     )
     if dialect == GUIDED or (dialect == AUTO and not found.tools and guide_plain):
-        return GuidedChatModel(engine, tokenizer, name=name, vectors=vectors)
+        return GuidedChatModel(engine, tokenizer, name=name, vectors=vectors, matcher=matcher)
     return EngineChatModel(
         engine,
         tokenizer,

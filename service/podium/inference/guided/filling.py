@@ -27,7 +27,8 @@ _MAX_OPTIONS = 6
 _CLOSE = 0.12
 _MAX_FREE = 60
 _RETRIES = 8
-_SPECIAL = re.compile(r"([^A-Za-z0-9 _])")
+# Only these: engines refuse or warn of an escape that is none, such as that of a degree sign.
+_SPECIAL = re.compile(r"([\\^$.|?*+()\[\]{}])")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from podium.inference.guided.filling import accepted_arguments, parse_answer, qu
 from podium.inference.guided.judging import verdict_question
 from podium.inference.guided.planner import Plan, PlannedCall, plan_request
 from podium.inference.guided.rendering import ResultView, joined, render
-from podium.inference.guided.toolset import ToolSet
+from podium.inference.guided.toolset import ToolMatcher, ToolSet
 from podium.inference.guided.vectors import WordVectors
 from podium.inference.guided.wording import same_fact, wordable, wording_messages
 from podium.inference.guided.writing import Finished, Writer, WriterTokenizer
@@ -86,6 +86,7 @@ class GuidedChatModel:
         profile: how the model is used.
         name: the model's name in the catalog.
         vectors: word vectors from the same model (`WordVectors.from_gguf`); planning is better with them.
+        matcher: trained to tell how well requests suit tools, with these very vectors.
         aliases: other names of it.
         today: the day from which "tomorrow" counts.
     """
@@ -98,6 +99,7 @@ class GuidedChatModel:
         *,
         name: str = "embedded",
         vectors: WordVectors | None = None,
+        matcher: ToolMatcher | None = None,
         aliases: Sequence[str] = (),
         today: Callable[[], date] = _today,
     ) -> None:
@@ -106,6 +108,7 @@ class GuidedChatModel:
         self._profile = profile or GuidedProfile()
         self._writer = Writer(engine, tokenizer, context_length=self._profile.context_length)
         self._vectors = vectors
+        self._matcher = matcher
         self._aliases = tuple(aliases)
         self._today = today
         self._tool_sets: OrderedDict[tuple[int, ...], tuple[Sequence[ToolSpec], ToolSet]] = OrderedDict()
@@ -172,7 +175,7 @@ class GuidedChatModel:
         if held is not None and held[1].today == today:
             self._tool_sets.move_to_end(key)
             return held[1]
-        made = await asyncio.to_thread(ToolSet, tuple(specs), today, self._vectors)
+        made = await asyncio.to_thread(ToolSet, tuple(specs), today, self._vectors, self._matcher)
         # The specs are kept beside the index, so that an id in a key cannot be given to another object.
         self._tool_sets[key] = (tuple(specs), made)
         while len(self._tool_sets) > _KEPT_TOOL_SETS:

@@ -6,6 +6,7 @@ found in it, and whether spans are left over that the tool has no use for.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from podium.orchestration.tool import ToolFailure
 __all__ = ["Reading", "readings", "shortlist"]
 
 _SHORTLIST = 6
+_LIKELY = 0.2
 # How much finding every required argument in its own form tells, by the form's rarity in ordinary
 # prose: numbers and names are everywhere, a file name or a sum is not.
 _TELLING = {
@@ -44,6 +46,8 @@ _TELLING = {
     SlotKind.NAME: 0.06,
 }
 _COVERAGE, _WORDING = 0.55, 0.75
+# A tool with this many examples is known by them; others by the trained matcher, where there is one.
+_WELL_SHOWN, _WORDED, _MATCHED = 5, 0.4, 0.8
 _WELL_PLACED = 1.7
 _MISSING = 0.3
 _REFUSED = 0.6
@@ -119,8 +123,16 @@ def _missing(tool: PreparedTool, assignment: Assignment) -> float:
     return sum(_MISSING * (0.4 if slot.kind in {SlotKind.ENUM, SlotKind.BOOLEAN} else 1.0) for slot in lacking)
 
 
-def read(tools: ToolSet, tool: PreparedTool, clause: Utterance, coverage: float, inherited: float = 0.0) -> Reading:
-    """Read a clause as a call of one tool."""
+def read(
+    tools: ToolSet,
+    tool: PreparedTool,
+    clause: Utterance,
+    coverage: float,
+    inherited: float = 0.0,
+    *,
+    matched: float | None = None,
+) -> Reading:
+    """Read a clause as a call of one tool. `matched` is the trained matcher's probability that it is meant."""
     assignments = tool.fill(clause)
     best = assignments[0]
     rest = clause.wording(best.stretches)
@@ -132,6 +144,8 @@ def read(tools: ToolSet, tool: PreparedTool, clause: Utterance, coverage: float,
     topical = 0.35 + 0.65 * min(1.0, outside / 0.4) if any(word not in LIGHT_WORDS for word in words) else 1.0
     wording = tools.index.wording(tool.spec.name, rest) * topical
     lexical = max(_COVERAGE * told + _WORDING * wording * wording, inherited)
+    if matched is not None and len(tool.examples) < _WELL_SHOWN:
+        lexical = max(_WORDED * lexical + _MATCHED * matched, inherited)
     surplus = _left_over(clause, best)
     own = {slot.kind for slot in tool.slots}
     rivals = _rival_options(tool, clause, best)
@@ -191,6 +205,13 @@ def _coverage(tools: ToolSet, clause: Utterance) -> dict[str, float]:
     return tools.index.coverage(token.word or token.text for token in clause.tokens)
 
 
+def _matched(tools: ToolSet, clause: Utterance) -> dict[str, float]:
+    """Return the trained matcher's probability of each tool; nothing without a matcher."""
+    if tools.match is None:
+        return {}
+    return {name: 1 / (1 + math.exp(-max(-30.0, min(30.0, odds)))) for name, odds in tools.match(clause).items()}
+
+
 def shortlist(tools: ToolSet, clause: Utterance, most: int) -> list[str]:
     """Return the names of the `most` tools that a clause is likeliest to mean, best first; cheap."""
     return _shortlist(tools, clause, _coverage(tools, clause), most)
@@ -209,7 +230,10 @@ def readings(tools: ToolSet, clause: Utterance) -> list[Reading]:
     """Return the likeliest readings of a clause, best first."""
     coverage = _coverage(tools, clause)
     names = _shortlist(tools, clause, coverage, _SHORTLIST)
-    found = [read(tools, tools.tools[name], clause, coverage[name]) for name in names]
+    matched = _matched(tools, clause)
+    # What the matcher finds likely is read, too.
+    names += [name for name, sure in matched.items() if sure > _LIKELY and name not in names]
+    found = [read(tools, tools.tools[name], clause, coverage[name], matched=matched.get(name)) for name in names]
     return sorted(found, key=lambda reading: -reading.score)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 from podium.inference.guided.assignment import Assignment, assign
 from podium.inference.guided.choices import Evidence, learn_options
@@ -18,7 +18,7 @@ from podium.inference.guided.utterance import Utterance, analyse
 from podium.inference.guided.vectors import WordVectors
 from podium.orchestration.tool import ToolFailure, ToolSpec
 
-__all__ = ["PreparedTool", "ToolSet"]
+__all__ = ["PreparedTool", "ToolMatcher", "ToolSet"]
 
 _MAX_EXAMPLES = 24
 _NEAR = 0.36  # likeness at which a word beside a number names what is counted
@@ -129,10 +129,25 @@ def carrier_of(tool: PreparedTool, clause: Utterance, arguments: Mapping[str, An
     return clause.wording(places)
 
 
+class ToolMatcher(Protocol):
+    """What was trained to tell how well requests suit tools; `podium.inference.planner.matcher.Matcher` is one."""
+
+    def prepared(self, specs: Sequence[ToolSpec]) -> Callable[[Utterance], Mapping[str, float]]:
+        """Prepare a set of tools; what is returned tells the log-odds that a request, or a clause, asks for each."""
+        ...
+
+
 class ToolSet:
     """The tools of a turn, indexed. Building takes milliseconds a tool; using it changes nothing in it."""
 
-    def __init__(self, specs: Sequence[ToolSpec], today: date, vectors: WordVectors | None = None) -> None:
+    def __init__(
+        self,
+        specs: Sequence[ToolSpec],
+        today: date,
+        vectors: WordVectors | None = None,
+        matcher: ToolMatcher | None = None,
+    ) -> None:
+        self.match = None if matcher is None else matcher.prepared(specs)
         self.tools = {spec.name: _prepare(spec, today, vectors) for spec in specs}
         self.index = RetrievalIndex([_document(tool) for tool in self.tools.values()], vectors)
         self.today = today

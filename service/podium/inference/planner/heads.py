@@ -11,7 +11,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 
-from podium.inference.planner.call_lines import YES
+from podium.inference.planner.call_lines import NO, YES
 from podium.inference.planner.lines import Head
 
 __all__ = ["Heads", "log_odds"]
@@ -22,6 +22,8 @@ _SUREST = 12.0  # log-odds beyond which a probability is only rounding
 
 def log_odds(head: Head) -> float:
     """Return the log-odds of "yes" that the first word tells, or of the word alone when it has no probability."""
+    if head.word not in (YES, NO):
+        return -_SUREST  # nothing that the model was taught, however unsure it was of that
     sure = 0.999 if head.sure is None else head.sure
     odds = math.log(max(sure, 1e-9) / max(1.0 - sure, 1e-9))
     return max(-_SUREST, min(_SUREST, odds if head.word == YES else -odds))

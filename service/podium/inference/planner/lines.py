@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from podium.inference.engine import Engine, EngineRequest, FinishReason, TokenDelta, TokensFinished
+from podium.inference.planner.call_lines import NO, YES
 from podium.orchestration.chat import Usage
 
 __all__ = ["Head", "Line", "LinesEnd", "write_lines"]
@@ -67,10 +68,9 @@ class _Reader:
             self._told = False
         else:
             self._sum += logprob
-        if not self._headed and (word := self._text.strip()):
-            # "yes" and "no" are one token each.
+        if not self._headed and (word := _first_word(self._text)):
             self._headed = True
-            yield Head(word.split()[0], self._sure)
+            yield Head(word, self._sure)
         yield from self._cut()
 
     def finish(self) -> Iterator[Line]:
@@ -90,6 +90,14 @@ class _Reader:
             self._text, self._sum, self._told = rest, 0.0, True
             if line.text:
                 yield line
+
+
+def _first_word(text: str) -> str:
+    """Return the first word of `text` as soon as it is known; "" while it may still become "yes" or "no"."""
+    word = text.split(maxsplit=1)[0] if text.strip() else ""
+    # Most vocabularies have a token for either, and nothing behind it is waited for.
+    begun = word not in (YES, NO) and (YES.startswith(word) or NO.startswith(word))
+    return "" if begun and text.endswith(word) else word
 
 
 async def write_lines(

@@ -11,10 +11,14 @@ It costs well under a millisecond a tool, where a language model needs a hundred
 
 from __future__ import annotations
 
+import logging
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +26,23 @@ import numpy.typing as npt
 from podium.inference.guided.slots import SlotKind, name_words
 from podium.inference.guided.utterance import Utterance, stem
 from podium.inference.guided.vectors import WordVectors
+from podium.inference.model_files import Manifest
 from podium.inference.planner.parameters import parameters_of
 from podium.orchestration.tool import ToolSpec
 
-__all__ = ["FIELDS", "KINDS", "MATCHER_FILE", "Match", "Matcher", "Words", "request_words", "tool_words"]
+__all__ = [
+    "FIELDS",
+    "KINDS",
+    "MATCHER_FILE",
+    "Match",
+    "Matcher",
+    "Words",
+    "request_words",
+    "shipped_matcher",
+    "tool_words",
+]
 
+_log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 # Tells the log-odds that a request asks for each of the tools that it was made for.
 Match = Callable[[Utterance], Mapping[str, float]]
@@ -45,6 +61,7 @@ _KIND_OF = {
     SlotKind.PLACE: "name", SlotKind.NAME: "name", SlotKind.TIMEZONE: "timezone", SlotKind.BOOLEAN: "boolean",
     SlotKind.ENUM: "enum", SlotKind.TEXT: "text", SlotKind.OBJECT: "text",
 }  # fmt: skip
+_FEATURES = 6
 _MOST_WORDS = 48
 _MOST_TOOL_WORDS = 120
 _EXAMPLES = 6
@@ -139,14 +156,28 @@ class Matcher:
         self._vectors = vectors
 
     @classmethod
-    def load(cls, path: Path, vectors: WordVectors) -> Matcher:
-        """Read the parameters at `path`.
+    def load(cls, path: Path, vectors: WordVectors, *, base_sha256: str | None = None) -> Matcher | None:
+        """Read the parameters at `path`; None when they belong to another model's vectors.
+
+        Args:
+            path: the file that `training.match` wrote.
+            vectors: of the model.
+            base_sha256: digest of the model's source file; None trusts that the vectors are the right ones.
 
         Raises:
-            OSError, ValueError: they are not there, or are something else.
+            OSError, ValueError: the file is not there, or is something else.
         """
-        with np.load(path, allow_pickle=False) as stored:
-            return cls({name: stored[name] for name in stored.files}, vectors)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                held = {name: stored[name] for name in stored.files}
+        except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"'{path.name}' is no matcher, or it is damaged") from error
+        base = held.pop("base_sha256", None)
+        if base_sha256 is not None and (base is None or str(base) != base_sha256):
+            return None
+        if (wrong := _misshapen(held, vectors.rows(["a"]).shape[1])) is not None:
+            raise ValueError(f"'{path.name}' is no matcher for these vectors: see {wrong!r}")
+        return cls(held, vectors)
 
     def _side(self, words: Words, weight: str) -> _Side:
         held = self._held
@@ -209,6 +240,52 @@ class Matcher:
             dtype=np.float32,
         )
         return float(np.tanh(features @ held["join"] + held["join_bias"]) @ held["out"] + held["out_bias"])
+
+
+def _shapes(held: Mapping[str, npt.NDArray[Any]], vectors: WordVectors) -> dict[str, tuple[int, ...]]:
+    """Return the shape that each parameter must have; two sizes are the parameters' own."""
+    width, kinds, fields = vectors.rows(("",)).shape[1], len(KINDS) + 1, len(FIELDS)
+    size, layer = ((held[name].shape if name in held else ())[-1:] for name in ("project", "join"))
+    return {
+        "project": (width, *size), "before": (width, *size), "after": (width, *size), "kinds": (kinds, *size),
+        "kind_weight": (kinds,), "q_weight": (width,), "t_weight": (width,), "field_gain": (fields,),
+        "field_weight": (fields,), "same_gain": (), "unknown": (), "join": (6, *layer), "join_bias": layer,
+        "out": layer, "out_bias": (),
+    }  # fmt: skip
+
+
+def _misshapen(held: Mapping[str, npt.NDArray[Any]], width: int) -> str | None:
+    """Return the name of a parameter that is missing or not as it must be, or None."""
+    project, join = held.get("project", np.zeros(0)), held.get("join", np.zeros(0))
+    size, joined = (value.shape[-1] if value.ndim else 0 for value in (project, join))
+    shapes: dict[str, tuple[int, ...]] = {
+        "project": (width, size), "before": (width, size), "after": (width, size), "kinds": (len(KINDS) + 1, size),
+        "kind_weight": (len(KINDS) + 1,), "q_weight": (width,), "t_weight": (width,), "field_gain": (len(FIELDS),),
+        "field_weight": (len(FIELDS),), "same_gain": (), "unknown": (), "join": (_FEATURES, joined),
+        "join_bias": (joined,), "out": (joined,), "out_bias": (),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        value = held.get(name)
+        if value is None or value.shape != shape or value.dtype.kind != "f" or not np.isfinite(value).all():
+            return name
+    return next((name for name in held if name not in shapes), None)
+
+
+def shipped_matcher(model: Path, vectors: WordVectors) -> Matcher | None:
+    """Return the matcher that comes with this release, when it was trained with the vectors of this model.
+
+    Args:
+        model: the folder that a pull made.
+        vectors: of the model.
+    """
+    manifest = Manifest.read(model)
+    if manifest is None or not MATCHER_FILE.is_file():
+        return None
+    try:
+        return Matcher.load(MATCHER_FILE, vectors, base_sha256=manifest.source_sha256)
+    except (OSError, ValueError) as error:
+        _log.warning("the matcher cannot be read, so planning is poorer: %s", error)
+        return None
 
 
 def _softplus(values: Floats) -> Floats:

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from podium.inference.engine import Engine, Guide
-from podium.inference.guided.answer import last_request
+from podium.inference.guided.answer import last_request, results_of
 from podium.inference.guided.model import GuidedChatModel, GuidedProfile
 from podium.inference.guided.routing import shortlist
 from podium.inference.guided.toolset import ToolSet
@@ -23,11 +23,18 @@ from podium.inference.guided.vectors import WordVectors
 from podium.inference.guided.writing import WriterTokenizer
 from podium.inference.planner.heads import Heads
 from podium.inference.planner.lines import Head, Line, LinesEnd, write_lines
-from podium.inference.planner.matcher import MATCHER_FILE, Match, Matcher
 from podium.inference.planner.prompt import PromptEncoder
 from podium.inference.planner.shown import ShownTool, shown_tool
 from podium.inference.planner.turn import ASK_USER_NAME, PlannedTurn, answers_of
-from podium.orchestration.chat import ChatEvent, ChatRequest, TextDelta, TurnFinished, TurnFinishReason, Usage
+from podium.orchestration.chat import (
+    ChatEvent,
+    ChatRequest,
+    TextDelta,
+    ToolChoice,
+    TurnFinished,
+    TurnFinishReason,
+    Usage,
+)
 from podium.orchestration.tool import ToolSpec
 
 __all__ = ["PLANNER_DIALECT", "TrainedChatModel"]
@@ -36,7 +43,6 @@ PLANNER_DIALECT = "planner"
 # The service's own tools: the model was not taught them, and the planner puts questions itself.
 _OWN_TYPES = frozenset({"question", "results"})
 _CALL_TOKENS = 320
-_QUEUED = 64
 # The matcher picks this many tools at most, and none that it holds for hopeless: each costs a share of the batch.
 _MOST_TOOLS, _HOPELESS = 6, -5.0
 # Longer requests are an instruction and somebody's text: guided planning does not have to copy that.
@@ -65,8 +71,6 @@ class TrainedChatModel(GuidedChatModel):
         self._taught_tokenizer = tokenizer
         self._encoder = PromptEncoder(tokenizer)
         self._prompts: WeakKeyDictionary[ToolSet, dict[str, tuple[ShownTool, Sequence[int]]]] = WeakKeyDictionary()
-        self._matches: WeakKeyDictionary[ToolSet, Match] = WeakKeyDictionary()
-        self._matcher = None if vectors is None else Matcher.load(MATCHER_FILE, vectors)
 
     async def warm(self, tools: Sequence[ToolSpec]) -> Sequence[Guide]:
         """Index `tools` ahead of use and read each once, so that they are in the engine's prefix cache.
@@ -91,29 +95,26 @@ class TrainedChatModel(GuidedChatModel):
 
     def _likely(self, tools: ToolSet, said: Utterance) -> list[tuple[str, float]]:
         """Return the tools to ask the model about, with the matcher's log-odds, the likeliest first."""
-        if self._matcher is None:
+        if tools.match is None:
             return [(name, 0.0) for name in shortlist(tools, said, _MOST_TOOLS)]
-        match = self._matches.get(tools)
-        if match is None:
-            match = self._matches[tools] = self._matcher.prepared([tool.spec for tool in tools.tools.values()])
-        found = sorted(match(said).items(), key=lambda pair: -pair[1])
+        found = sorted(tools.match(said).items(), key=lambda pair: -pair[1])
         return [(name, odds) for name, odds in found[:_MOST_TOOLS] if odds > _HOPELESS]
 
     def stream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         """Stream one turn; see `ChatModel.stream`."""
-        if request.json_schema is None and answers_of(request):
+        wanted = request.json_schema is None and request.tool_choice is not ToolChoice.NONE
+        if wanted and answers_of(request) and _taught(request):
             return self._plan_turn(request)
         return super().stream(request)
 
     async def _plan_turn(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        text = last_request(request)
-        offered = _plannable(request.tools)
-        if not offered or not text.strip() or len(text) > _LONGEST_REQUEST:
+        if not _taught(request):
             async with aclosing(super()._plan_turn(request)) as events:
                 async for event in events:
                     yield event
             return
-        tools = await self._tools(offered)
+        text = last_request(request)
+        tools = await self._tools(_plannable(request.tools))
         said = await asyncio.to_thread(tools.analyse, text)
         asks = any(spec.name == ASK_USER_NAME for spec in request.tools)
         turn = PlannedTurn(said, asks=asks, answers=answers_of(request))
@@ -133,15 +134,19 @@ class TrainedChatModel(GuidedChatModel):
             yield TextDelta(turn.question)
             yield TurnFinished(TurnFinishReason.STOP, usage)
         else:
-            async with aclosing(self._chat(request, usage)) as talk:
-                async for event in talk:
+            # An answered question may lead to no call after all; results of the turn before are told even then.
+            results = results_of(request)
+            talk = self._answer(request, results) if results else self._chat(request, usage)
+            async with aclosing(talk) as events:
+                async for event in events:
                     yield event
 
     async def _ask_about(
         self, tools: ToolSet, likely: Sequence[tuple[str, float]], tail: Sequence[int]
     ) -> AsyncGenerator[tuple[ShownTool, Line | LinesEnd], None]:
         """Ask the model about each tool at once; yield the lines about those that fit, as they are written."""
-        told: asyncio.Queue[tuple[ShownTool, Line | LinesEnd] | None] = asyncio.Queue(_QUEUED)
+        # `_CALL_TOKENS` bounds what each can hold; None says that there is no more to come.
+        told: asyncio.Queue[tuple[ShownTool, Line | LinesEnd] | None] = asyncio.Queue()
         heads = Heads([odds for _, odds in likely])
         prompts = [await self._shown(tools, name) for name, _ in likely]
 
@@ -154,31 +159,35 @@ class TrainedChatModel(GuidedChatModel):
                             if not await heads.fits(place, item):
                                 return
                         else:
-                            await told.put((shown, item))
+                            told.put_nowait((shown, item))
             finally:
                 heads.done(place)
 
         async def all_of_them() -> None:
-            async with asyncio.TaskGroup() as group:
-                for place, (shown, prompt) in enumerate(prompts):
-                    group.create_task(one(place, shown, prompt))
-            await told.put(None)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for place, (shown, prompt) in enumerate(prompts):
+                        group.create_task(one(place, shown, prompt))
+            except ExceptionGroup as failed:
+                # The others were only stopped by the first one, which says what callers know what to do about.
+                raise failed.exceptions[0] from None
+            finally:
+                told.put_nowait(None)
 
         asking = asyncio.create_task(all_of_them())
         try:
-            while True:
-                item = asyncio.ensure_future(told.get())
-                await asyncio.wait({item, asking}, return_when=asyncio.FIRST_COMPLETED)
-                if not item.done():
-                    item.cancel()
-                    await asking  # it can only have failed: what it did well ends with None
-                    return
-                if (got := item.result()) is None:
-                    return
-                yield got
+            while (item := await told.get()) is not None:
+                yield item
+            await asking
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+
+
+def _taught(request: ChatRequest) -> bool:
+    """Tell whether this is what the model was taught: a short request, and tools that are not the service's own."""
+    text = last_request(request)
+    return bool(text.strip()) and len(text) <= _LONGEST_REQUEST and bool(_plannable(request.tools))
 
 
 def _plannable(tools: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:

@@ -9,7 +9,7 @@ made as it is, so that its tool's complaint is told with their results.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from podium.inference.planner.parameters import Parameter
 from podium.inference.planner.shown import ShownTool
 from podium.inference.planner.values import ReadCall, Unreadable, put, read_call, read_value
 from podium.orchestration.chat import AssistantMessage, ChatRequest, ToolCallSealed, ToolMessage, UserMessage
+from podium.orchestration.references import join_pointer
 
 __all__ = ["ASK_USER_NAME", "PlannedTurn", "answers_of"]
 
@@ -30,6 +31,7 @@ ASK_USER_NAME: Final = "ask_user"
 _MOST_CALLS = 16
 _MOST_QUESTIONS = 4
 _MOST_CHOICES = 50
+_LONGEST_DOING = 200
 
 
 def answers_of(request: ChatRequest) -> list[Any] | None:
@@ -110,30 +112,36 @@ class PlannedTurn:
 
     def rest(self) -> Iterator[ToolCallSealed]:
         """Yield what is to be called at the turn's end: what needs other calls' results, then what lacked something."""
-        if self._answers is not None:
-            yield from (self._seal(self._answered(made)) for made in self._lacking)
-            return
-        for made in self._linked:
-            yield self._seal(self._joined(made))
-        if self._asks:
-            for made in self._lacking:
-                yield from (self._ask(made, name) for name in made.call.unsaid[:_MOST_QUESTIONS])
-        elif self.sealed:
-            yield from (self._seal(made) for made in self._lacking)
+        # The answers must find the calls that the questions were put for.
+        lacking = _in_order(self._lacking)
+        # What needs the result of a call that lacks something is made with it.
+        later = [made for made in self._linked if any(source.call.unsaid for source in self._sources(made).values())]
+        if self._answers is None:
+            yield from (self._seal(self._joined(made)) for made in self._linked if made not in later)
+            if self._asks:
+                for made in lacking:
+                    yield from (self._ask(made, name) for name in made.call.unsaid[:_MOST_QUESTIONS])
+            if self._asks or not self.sealed:
+                return
+        yield from (self._seal(self._answered(self._joined(made))) for made in lacking)
+        yield from (self._seal(self._joined(made)) for made in later)
+
+    def _sources(self, made: _Made) -> dict[str, _Made]:
+        """Return the call whose result suits best, for each argument that another call's result gives."""
+        others = _in_order(other for other in self._made if other is not made and not other.call.linked)
+        names = made.call.linked if others else ()
+        return {name: max(others, key=lambda other: _suits(other.shown, name)[0]) for name in names}
 
     def _joined(self, made: _Made) -> _Made:
-        """Point a call at the result that it needs: of the call before it whose fields suit best."""
+        """Point a call at the results that it needs."""
         arguments = json.loads(json.dumps(made.call.arguments, default=str))
-        sources = [other for other in self._made if other is not made and not other.call.linked]
-        for name in made.call.linked if sources else ():
-            best = max(sources, key=lambda other: _suits(other.shown, name)[0])
-            field = _suits(best.shown, name)[1]
-            put(
-                arguments,
-                made.shown.parameters[name].path,
-                {"$from": f"${best.number}"} | ({"path": f"/{field}"} if field else {}),
-            )
-        return replace(made, call=ReadCall(arguments))
+        for name, source in self._sources(made).items():
+            if self._answers is not None and not source.call.unsaid:
+                continue  # it was made in the turn before, maybe under another number
+            field = _suits(source.shown, name)[1]
+            reference = {"$from": f"${source.number}"} | ({"path": join_pointer([field])} if field else {})
+            put(arguments, made.shown.parameters[name].path, reference)
+        return replace(made, call=replace(made.call, arguments=arguments))
 
     @property
     def question(self) -> str:
@@ -151,8 +159,8 @@ class PlannedTurn:
         asked: dict[str, Any] = {"question": f"{_doing(made.shown)}: which {_plain(name)}?"}
         if slot.kind is SlotKind.BOOLEAN:
             asked |= {"question": f"{_doing(made.shown)}: {_plain(name)}?", "kind": "confirm"}
-        elif slot.options and not slot.many:
-            asked |= {"kind": "choice", "choices": [str(option) for option in slot.options[:_MOST_CHOICES]]}
+        elif 0 < len(slot.options) <= _MOST_CHOICES and not slot.many:
+            asked |= {"kind": "choice", "choices": [str(option) for option in slot.options]}
         return ToolCallSealed(ASK_USER_NAME, json.dumps(asked, ensure_ascii=False).encode())
 
     def _answered(self, made: _Made) -> _Made:
@@ -195,8 +203,14 @@ class PlannedTurn:
         return arguments if accepted is None else accepted
 
 
+def _in_order(calls: Iterable[_Made]) -> list[_Made]:
+    """Sort calls by their tools: these are asked about all at once, and whose line comes first is chance."""
+    return sorted(calls, key=lambda made: made.shown.name)
+
+
 def _doing(shown: ShownTool) -> str:
-    return shown.tool.spec.description.split("\n", 1)[0].strip().rstrip(".")
+    # `ask_user` takes no question without end.
+    return shown.tool.spec.description.split("\n", 1)[0][:_LONGEST_DOING].strip().rstrip(".")
 
 
 def _plain(name: str) -> str:
