@@ -141,12 +141,19 @@ def _runs(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
             yield Candidate(text, start, end, base + at_end - (0.15 if article else 0.0) - pleasant, run=True)
 
 
+def _matches(pattern: str, value: str) -> bool:
+    try:
+        return re.search(pattern, value) is not None
+    except re.error:
+        return True  # a pattern of another language, which the tool itself will judge by
+
+
 def _fits_schema(slot: Slot, value: Any) -> bool:
     if not isinstance(value, str):
         return True
     pattern = slot.schema.get("pattern")
     # Patterns come from the tools' authors; bounding the subject bounds what a bad one can cost.
-    if isinstance(pattern, str) and (len(value) > 200 or not re.search(pattern, value)):
+    if isinstance(pattern, str) and (len(value) > 200 or not _matches(pattern, value)):
         return False
     low, high = slot.schema.get("minLength", 0), slot.schema.get("maxLength")
     return len(value) >= low and (high is None or len(value) <= high)

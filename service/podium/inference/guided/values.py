@@ -5,6 +5,7 @@ Each maker yields the candidates of one kind of slot that a clause holds.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class Candidate:
 def _coerce(slot: Slot, number: float) -> int | float | None:
     """Return `number` as the slot's type takes it, or None when it is out of bounds."""
     schema = slot.schema
+    if not math.isfinite(number):  # "1e999"
+        return None
     if slot.kind is SlotKind.INTEGER and number != int(number):
         return None
     low, high = schema.get("minimum"), schema.get("maximum")

@@ -1,8 +1,8 @@
 """Which of the tools that the model was asked about fit: decided when all first words are there.
 
 Two judges are heard: the model's "yes" or "no", and the matcher's comparison of words. They err
-differently, so their log-odds are added up, with weights fitted on the development set by logistic
-regression.
+differently, so their log-odds are added up. The weights are provisional: they are to be fitted on
+the development set once a trained adapter is final.
 """
 
 from __future__ import annotations

@@ -242,18 +242,6 @@ class Matcher:
         return float(np.tanh(features @ held["join"] + held["join_bias"]) @ held["out"] + held["out_bias"])
 
 
-def _shapes(held: Mapping[str, npt.NDArray[Any]], vectors: WordVectors) -> dict[str, tuple[int, ...]]:
-    """Return the shape that each parameter must have; two sizes are the parameters' own."""
-    width, kinds, fields = vectors.rows(("",)).shape[1], len(KINDS) + 1, len(FIELDS)
-    size, layer = ((held[name].shape if name in held else ())[-1:] for name in ("project", "join"))
-    return {
-        "project": (width, *size), "before": (width, *size), "after": (width, *size), "kinds": (kinds, *size),
-        "kind_weight": (kinds,), "q_weight": (width,), "t_weight": (width,), "field_gain": (fields,),
-        "field_weight": (fields,), "same_gain": (), "unknown": (), "join": (6, *layer), "join_bias": layer,
-        "out": layer, "out_bias": (),
-    }  # fmt: skip
-
-
 def _misshapen(held: Mapping[str, npt.NDArray[Any]], width: int) -> str | None:
     """Return the name of a parameter that is missing or not as it must be, or None."""
     project, join = held.get("project", np.zeros(0)), held.get("join", np.zeros(0))

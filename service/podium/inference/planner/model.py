@@ -19,7 +19,6 @@ from podium.inference.guided.model import GuidedChatModel, GuidedProfile
 from podium.inference.guided.routing import shortlist
 from podium.inference.guided.toolset import ToolSet
 from podium.inference.guided.utterance import Utterance
-from podium.inference.guided.vectors import WordVectors
 from podium.inference.guided.writing import WriterTokenizer
 from podium.inference.planner.heads import Heads
 from podium.inference.planner.lines import Head, Line, LinesEnd, write_lines
@@ -53,7 +52,7 @@ class TrainedChatModel(GuidedChatModel):
     """A `ChatModel` over an engine whose model was taught `PLANNER_DIALECT`. Safe for many turns at once.
 
     Args:
-        engine, tokenizer, profile, name, vectors, aliases, rest: as `GuidedChatModel` takes them.
+        engine, tokenizer, profile, rest: as `GuidedChatModel` takes them.
     """
 
     def __init__(
@@ -61,13 +60,9 @@ class TrainedChatModel(GuidedChatModel):
         engine: Engine,
         tokenizer: WriterTokenizer,
         profile: GuidedProfile | None = None,
-        *,
-        name: str = "embedded",
-        vectors: WordVectors | None = None,
-        aliases: Sequence[str] = (),
         **rest: Any,
     ) -> None:
-        super().__init__(engine, tokenizer, profile, name=name, vectors=vectors, aliases=aliases, **rest)
+        super().__init__(engine, tokenizer, profile, **rest)
         self._taught_tokenizer = tokenizer
         self._encoder = PromptEncoder(tokenizer)
         self._prompts: WeakKeyDictionary[ToolSet, dict[str, tuple[ShownTool, Sequence[int]]]] = WeakKeyDictionary()
@@ -145,8 +140,10 @@ class TrainedChatModel(GuidedChatModel):
         self, tools: ToolSet, likely: Sequence[tuple[str, float]], tail: Sequence[int]
     ) -> AsyncGenerator[tuple[ShownTool, Line | LinesEnd], None]:
         """Ask the model about each tool at once; yield the lines about those that fit, as they are written."""
-        # `_CALL_TOKENS` bounds what each can hold; None says that there is no more to come.
-        told: asyncio.Queue[tuple[ShownTool, Line | LinesEnd] | None] = asyncio.Queue()
+        # Room for all that can come, a line a token at worst: nobody waits to put. None says that no more comes.
+        told: asyncio.Queue[tuple[ShownTool, Line | LinesEnd] | None] = asyncio.Queue(
+            len(likely) * (_CALL_TOKENS + 2) + 1
+        )
         heads = Heads([odds for _, odds in likely])
         prompts = [await self._shown(tools, name) for name, _ in likely]
 

@@ -141,3 +141,12 @@ def test_the_tools_are_never_named_by_the_planner() -> None:
     ]
     told = calls("what is 3 plus 4 and the time in Oslo", ToolSet(renamed, TODAY))
     assert told == [("zz0", {"expression": "3 plus 4"}), ("zz1", {"city": "Oslo"})]
+
+
+@pytest.mark.parametrize(("said", "level"), [("set the level to 1e999", []), ("set the level to 5 in Rome", [5])])
+def test_what_is_no_number_or_no_pattern_of_ours_stops_nothing(said: str, level: list[int]) -> None:
+    """A number without end, and a schema's pattern that is not Python's."""
+    properties = {"level": {"type": "integer"}, "place": {"type": "string", "pattern": r"\p{Lu}"}}
+    tools = ToolSet([spec("set_level", "Set the level.", properties, required=["level"])], date(2026, 11, 21))
+    calls = plan_request(tools, said).calls
+    assert [call.reading.assignments[0].values["level"] for call in calls] == level
