@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,12 +14,13 @@ from podium.orchestration.tool import ToolExample, ToolSpec
 from training.cards import Argument, Card, Domain
 from training.expand import Piece, Request, expand
 from training.guises import Guise, guise_of
-from training.wording import joined, roughened
+from training.said import say
+from training.wording import bare, joined, roughened
 
 __all__ = ["Block", "Item", "Scene", "scenes", "tool_scenes"]
 
 # How often each kind is tried; what cannot be made is tried anew with another kind.
-_KINDS = {"single": 0.55, "compound": 0.15, "none": 0.16, "partial": 0.08, "chain": 0.06}
+_KINDS = {"single": 0.45, "compound": 0.27, "none": 0.14, "partial": 0.08, "chain": 0.06}
 _TOOLS_SHOWN = (2, 3, 4, 5, 6, 7, 8, 8, 8, 9, 10, 10, 12)
 
 
@@ -108,6 +110,45 @@ def _twice(guise: Guise, rng: random.Random) -> _Made | None:
         own = {n.removesuffix(end): v for n, v in request.values.items() if n.endswith(end) or "#" not in n}
         lines.append((guise.spec.name, _values(guise, own)))
     return request, lines
+
+
+# How people ask for the same once more, with one thing another.
+_ECHOES = (
+    ", and the same for {}", " and the same for {}", ", same for {}", ", and {} as well", " and also {}",
+    ", and {} too", " and then {}", ". And {}?", ". {} too please", ", ditto for {}",
+    " and another one for {}", ", and for {}",
+)  # fmt: skip
+
+
+def _echoed(guise: Guise, rng: random.Random) -> _Made | None:
+    """Ask for a call, and for another that differs in one value: "... on Monday, and the same for Friday"."""
+    request = _expanded(guise, guise.card.requests, rng)
+    if request is None:
+        return None
+    places = Counter(piece.slot for piece in request.pieces if piece.slot)
+    arguments = [a for a in guise.card.arguments if places[a.name] == 1 and a.name not in request.listed]
+    if not arguments:
+        return None
+    argument = rng.choice(arguments)
+    front, pieces, fixed = say(argument, "", rng)
+    again = f"{argument.name}#2"
+    if isinstance(fixed, list) or "".join(piece for piece, _ in pieces) in request.text:
+        return None
+    before, after = rng.choice(_ECHOES).split("{}")
+    # "and the same for on Monday" is nobody's English.
+    before = re.sub(r"( for)? \Z", " ", before) if front else before
+    echo = [Piece(before), *([Piece(front)] if front else []), *(Piece(p, again if own else "") for p, own in pieces)]
+    whole = Request([*bare(request).pieces, *echo, *([Piece(after)] if after else [])], dict(request.fixed))
+    whole.listed |= request.listed
+    if fixed is not None:
+        whole.fixed[again] = fixed
+    whole = roughened(whole, rng)
+    values = whole.values
+    if values.get(again) in {None, values.get(argument.name)}:
+        return None
+    first = {name: value for name, value in values.items() if name != again}
+    second = {**first, argument.name: values[again]}
+    return whole, [(guise.spec.name, _values(guise, first)), (guise.spec.name, _values(guise, second))]
 
 
 def _joined(guises: Sequence[Guise], rng: random.Random) -> _Made | None:
@@ -232,7 +273,8 @@ def _scene_with_tools(every: Sequence[Domain], rng: random.Random, size: int) ->
             case "single":
                 made = _single(rng.choice(guises), rng)
             case "compound":
-                made = _twice(rng.choice(guises), rng) if rng.random() < 0.4 else _joined(guises, rng)
+                way = rng.choices((_twice, _echoed, None), (0.35, 0.25, 0.4))[0]
+                made = _joined(guises, rng) if way is None else way(rng.choice(guises), rng)
             case "partial":
                 made = _partial(rng.choice(guises), rng)
             case "chain":

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from training.expand import Piece, Request
 
-__all__ = ["joined", "roughened"]
+__all__ = ["bare", "joined", "roughened"]
 
 _LEADS = (
     "hi, ", "hey, ", "Hello! ", "Good morning. ", "ok so ", "quick one: ", "Hey there, ", "One more thing: ",
@@ -66,8 +66,8 @@ def _uncapped(request: Request) -> Request:
     return replace(request, pieces=[replace(first, text=first.text[:1].lower() + first.text[1:]), *request.pieces[1:]])
 
 
-def _bare(request: Request) -> Request:
-    """Return the request without its final punctuation."""
+def bare(request: Request) -> Request:
+    """Return a request without its final punctuation."""
     last = request.pieces[-1]
     if last.slot:
         return request
@@ -108,17 +108,17 @@ def roughened(request: Request, rng: random.Random) -> Request:
         body = _capital(request) if lead.endswith((". ", "! ")) else _uncapped(request)
         request = replace(body, pieces=[Piece(lead), *body.pieces])
     if rng.random() < 0.08 and request.pieces:
-        bare = _bare(request)
-        request = replace(bare, pieces=[*bare.pieces, Piece(rng.choice(_TAILS))]) if bare.pieces else request
+        kept = bare(request)
+        request = replace(kept, pieces=[*kept.pieces, Piece(rng.choice(_TAILS))]) if kept.pieces else request
     if rng.random() < 0.1:
         request = _with_typos(request, rng)
     style = rng.random()
     if style < 0.15:
         # All small letters, values too: the call copies what is there.
         lowered = [replace(piece, text=piece.text.lower()) for piece in request.pieces]
-        request = _bare(replace(request, pieces=lowered))
+        request = bare(replace(request, pieces=lowered))
     elif style < 0.75:
         request = _capital(request)
     if rng.random() < 0.25 and len(request.pieces) > 1:
-        request = _bare(request)
+        request = bare(request)
     return request

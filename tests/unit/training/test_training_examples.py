@@ -121,6 +121,21 @@ def test_the_kinds_have_about_their_shares(pairs: Sequence[tuple[Tool, Item]]) -
     assert shares["single"] > shares["compound"] > shares["partial"] > 0.01
 
 
+def test_some_requests_ask_for_the_same_once_more(pairs: Sequence[tuple[Tool, Item]]) -> None:
+    """ "..., and the same for Friday": two calls that differ in one value, which the request holds."""
+    echoes = [
+        (item.request, *tool.calls(item))
+        for tool, item in pairs
+        if item.kind == "compound" and re.search(r"same for|ditto|as well$|another one for", item.request)
+    ]
+    differ = [
+        {name for name in first if first[name] != second[name]}
+        for _, first, second in (echo for echo in echoes if len(echo) == 3)
+        if first.keys() == second.keys()
+    ]
+    assert sum(len(names) == 1 for names in differ) >= 5
+
+
 def test_no_request_stands_twice_in_a_block(domains: Sequence[Domain]) -> None:
     for block in next(scenes(domains, SEED)):
         requests = [item.request for item in block.items]
