@@ -108,6 +108,12 @@ _NUMBER_WORDS = re.compile(
 )  # fmt: skip
 _HALF = re.compile(r"(?<!\w)half an?(?= \w)|(?<!\w)an? half(?!\w)", re.IGNORECASE)
 _COUPLE = re.compile(r"(?<!\w)a couple(?: of)?(?= \w)|(?<!\w)(?:a )?pair of(?= \w)", re.IGNORECASE)
+# How often something is done: "twice a day", "once daily".
+_OFTEN = "(?=,? (?:an?|per|each|every|daily|weekly|monthly|yearly)(?!\\w))"
+_TIMES = tuple(
+    (re.compile(rf"(?<!\w){word}{_OFTEN}", re.IGNORECASE), count)
+    for word, count in (("once", 1.0), ("twice", 2.0), ("thrice", 3.0))
+)
 _UNIT = re.compile(rf"(?<![^\W\d_])(?:{UNIT_PATTERN.pattern})(?![\w²³])", re.IGNORECASE)
 _SHORT_UNIT = re.compile(
     r"(?<=\d)\s?°?\s?([a-zA-Z])(?![\w'/.])|"
@@ -220,7 +226,7 @@ def _numbers(text: str) -> Iterator[Span]:
         value = words_to_number(plain)
         if value is not None:
             yield Span(*match.span(), match[0], SpanKind.NUMBER, value + (0.5 if plain != match[0] else 0))
-    for pattern, value in ((_HALF, 0.5), (_COUPLE, 2.0)):
+    for pattern, value in ((_HALF, 0.5), (_COUPLE, 2.0), *_TIMES):
         yield from (Span(*match.span(), match[0], SpanKind.NUMBER, value) for match in pattern.finditer(text))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from podium.inference.guided.measures import counted_in, measure
 from podium.inference.guided.slots import Slot, SlotKind, name_words
 from podium.inference.guided.spans import Span, SpanKind
 from podium.inference.guided.utterance import Utterance
@@ -58,9 +59,9 @@ def _numbers(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
         value = _coerce(slot, float(span.value))
         if value is not None:
             part = any(span.overlaps(other) for other in inside)
-            odd = slot.kind is SlotKind.INTEGER and _own_duration(slot) is None and _counts_time(span, clause)
+            odd = slot.kind is SlotKind.INTEGER and _own_unit(slot) is None and _counts_time(span, clause)
             yield Candidate(value, span.start, span.end, 0.1 if part else 0.7 if odd else 1.2)
-    yield from _durations(slot, clause)
+    yield from _amounts(slot, clause)
     for match in re.finditer(r"\b(an?|per|each) (?=[a-z])", clause.text[:2000], re.IGNORECASE):
         if any(span.kind is SpanKind.UNIT and span.start == match.end() for span in clause.spans):
             yield Candidate(1, match.start(1), match.end(1), 0.5)
@@ -69,41 +70,45 @@ def _numbers(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
         yield Candidate(1, 0, 0, 0.1)
 
 
-_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "fortnight": 1209600}
-_SHORT = {"min": "minute", "hr": "hour", "sec": "second", "h": "hour", "wk": "week"}
-
-
-def _lasts(unit: str) -> int | None:
-    """Return how many seconds a unit of time has."""
-    name = unit.lower().removesuffix("s")
-    return _SECONDS.get(_SHORT.get(name, name))
+# "twice a day", "20 a month", "50 mg a day": how often or how much, not how long.
+_RATE = re.compile(
+    r"(?:\b(?:once|twice|thrice|times|doses?|daily|per)|\d[\d.,]*(?: ?[a-z]{1,3})?)\s(?:an?\s)?\Z", re.IGNORECASE
+)
 
 
 def _counts_time(number: Span, clause: Utterance) -> bool:
     """Tell whether a unit of time stands right behind a number."""
     units = [span for span in clause.spans if span.kind is SpanKind.UNIT]
-    return any(unit.start - number.end in {0, 1} and _lasts(unit.text) for unit in units)
+    return any(unit.start - number.end in {0, 1} and _family(unit.text) == "time" for unit in units)
 
 
-def _own_duration(slot: Slot) -> int | None:
-    """Return the unit of time that a number's name says it counts (`max_minutes`, `days`)."""
-    return next((seconds for word in name_words(slot.name) if (seconds := _lasts(word))), None)
+def _family(unit: str) -> str | None:
+    found = measure(unit)
+    return None if found is None else found[0]
 
 
-def _durations(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
-    """Read "half an hour" as 30 for a slot that counts minutes, and "a week" as 7 for one of days."""
-    own = _own_duration(slot)
+def _own_unit(slot: Slot) -> tuple[str, float] | None:
+    """Return the unit that a number says it counts (`max_minutes`, "in grams"): its family and size."""
+    return counted_in(name_words(slot.name), slot.words)
+
+
+def _amounts(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
+    """Read "half an hour" as 30 for a slot that counts minutes, "a week" as 7 for days, "2 kg" as 2000 for grams."""
+    own = _own_unit(slot)
     if own is None:
         return
-    numbers = {span.end: span for span in clause.spans if span.kind is SpanKind.NUMBER}
+    # Of numbers that end alike the longest counts: "two and a half", not "a half".
+    ending = sorted((span for span in clause.spans if span.kind is SpanKind.NUMBER), key=lambda span: -span.start)
+    numbers = {span.end: span for span in ending}
     for unit in clause.spans:
-        lasts = _lasts(unit.text) if unit.kind is SpanKind.UNIT else None
-        if lasts is None:
+        told = measure(unit.text) if unit.kind is SpanKind.UNIT else None
+        if told is None or told[0] != own[0]:
             continue
         number = numbers.get(unit.start) or numbers.get(unit.start - 1)
-        lead = re.search(r"\b(an?|one|the|next|this|coming)\s\Z", clause.text[: unit.start], re.IGNORECASE)
-        count = float(number.value) if number else 1.0 if lead else None
-        value = None if count is None else _coerce(slot, count * lasts / own)
+        before = clause.text[: unit.start]
+        lead = re.search(r"\b(an?|one|the|next|this|coming)\s\Z", before, re.IGNORECASE) if own[0] == "time" else None
+        count = float(number.value) if number else 1.0 if lead and not _RATE.search(before) else None
+        value = None if count is None else _coerce(slot, round(count * told[1] / own[1], 9))
         if value is not None:
             start = number.start if number else unit.start
             yield Candidate(value, start, unit.end, 1.6)

@@ -12,8 +12,9 @@ result gives.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["FROM_RESULT", "NO", "UNSAID", "YES", "WrittenCall", "parse_call", "write_call"]
 
@@ -25,9 +26,15 @@ _SEPARATOR = " | "
 
 @dataclass(frozen=True, slots=True)
 class WrittenCall:
-    """A line of the model's, taken apart: the values' words by parameter."""
+    """A line of the model's, taken apart.
+
+    Attributes:
+        values: the values' words by parameter.
+        parts: where in the line each parameter and its value stand, from the separator before them on.
+    """
 
     values: Mapping[str, str]
+    parts: Mapping[str, tuple[int, int]] = field(default_factory=dict, compare=False)
 
     @property
     def unsaid(self) -> tuple[str, ...]:
@@ -47,15 +54,24 @@ def parse_call(line: str, names: Sequence[str]) -> WrittenCall | None:
         line: without its line end.
         names: of the tool's parameters.
     """
-    answer, _, rest = line.strip().partition(_SEPARATOR)
+    line = line.strip()
+    answer, separator, rest = line.partition(_SEPARATOR)
     if answer.strip() != YES:
         return None
-    values: dict[str, str] = {}
+    # `owner.phone` may be called `phone` where nothing else is.
+    ends = Counter(name.rpartition(".")[2] for name in names)
+    whole = {end: name for name in names if ends[end := name.rpartition(".")[2]] == 1 and end not in names}
     # A value may hold the separator: only before the name of a parameter does it part.
-    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    known = "|".join(re.escape(name) for name in sorted((*names, *whole), key=len, reverse=True))
     # The space behind an empty value belongs to the separator.
-    parts = re.split(rf"(?:\A| \| )({known}):(?: (?!\| ))?", rest) if known else [rest]
-    for name, value in zip(parts[1::2], parts[2::2], strict=True):
-        if value.strip():
-            values.setdefault(name, value.strip())
-    return WrittenCall(values)
+    found = list(re.finditer(rf"(?:\A| \| )({known}):(?: (?!\| ))?", rest)) if known else []
+    values: dict[str, str] = {}
+    parts: dict[str, tuple[int, int]] = {}
+    before = len(answer) + len(separator)
+    ending = [*(match.start() for match in found[1:]), len(rest)]
+    for match, stop in zip(found, ending, strict=False):
+        name = whole.get(match[1], match[1])
+        if name not in values and (value := rest[match.end() : stop].strip()):
+            values[name] = value
+            parts[name] = (before + match.start() - (0 if match.start() else len(separator)), before + stop)
+    return WrittenCall(values, parts)

@@ -13,7 +13,7 @@ from podium.inference.engine import Engine, EngineRequest, FinishReason, TokenDe
 from podium.inference.planner.call_lines import NO, YES
 from podium.orchestration.chat import Usage
 
-__all__ = ["Head", "Line", "LinesEnd", "write_lines"]
+__all__ = ["Detokenizing", "Head", "Line", "LinesEnd", "write_lines"]
 
 
 class _Detokenizer(Protocol):
@@ -21,10 +21,14 @@ class _Detokenizer(Protocol):
     def finish(self) -> str: ...
 
 
-class _Tokenizer(Protocol):
+class Detokenizing(Protocol):
+    """What of a tokenizer reading needs."""
+
     eos_token_id: int | None
 
-    def detokenizer(self) -> _Detokenizer: ...
+    def detokenizer(self) -> _Detokenizer:
+        """Return what turns the tokens of one text into that text."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +44,22 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line, without its end. `sure` is the probability of all of it, 0 to 1, or None."""
+    """A line, without its end.
+
+    Attributes:
+        text: what is written.
+        sure: the probability of all of it, 0 to 1; None when the engine does not tell.
+        tokens: of each token where it ends in the text and its log-probability; empty when the engine does not tell.
+    """
 
     text: str
     sure: float | None = None
+    tokens: tuple[tuple[int, float], ...] = ()
+
+    def sure_of(self, start: int, end: int) -> float | None:
+        """Return the probability of a part of the text, given what is before it; None when it is not known."""
+        inside = [logprob for at, logprob in self.tokens if start < at <= end]
+        return math.exp(sum(inside)) if inside else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +73,18 @@ class LinesEnd:
 class _Reader:
     """Parts text into lines and adds up the log-probabilities of their tokens."""
 
-    def __init__(self, tokenizer: _Tokenizer) -> None:
+    def __init__(self, tokenizer: Detokenizing, begun: str) -> None:
         self._decoder = tokenizer.detokenizer()
-        self._text, self._sum, self._told, self._headed = "", 0.0, True, False
+        self._text, self._headed = begun, bool(begun)
+        self._tokens: list[tuple[int, float]] | None = []
 
     def push(self, token: int, logprob: float | None) -> Iterator[Head | Line]:
         """Take a token; yield what it completes."""
         self._text += self._decoder.push([token])
         if logprob is None:
-            self._told = False
-        else:
-            self._sum += logprob
+            self._tokens = None
+        elif self._tokens is not None:
+            self._tokens.append((len(self._text), logprob))
         if not self._headed and (word := _first_word(self._text)):
             self._headed = True
             yield Head(word, self._sure)
@@ -80,14 +97,16 @@ class _Reader:
 
     @property
     def _sure(self) -> float | None:
-        return math.exp(self._sum) if self._told else None
+        return None if self._tokens is None else math.exp(sum(logprob for _, logprob in self._tokens))
 
     def _cut(self) -> Iterator[Line]:
         # One token may end several lines; its probability is the first one's.
         while "\n" in self._text:
             text, _, rest = self._text.partition("\n")
-            line = Line(text.strip(), self._sure)
-            self._text, self._sum, self._told = rest, 0.0, True
+            space = len(text) - len(text.lstrip())
+            tokens = () if self._tokens is None else tuple((at - space, logprob) for at, logprob in self._tokens)
+            line = Line(text.strip(), self._sure, tokens)
+            self._text, self._tokens = rest, []
             if line.text:
                 yield line
 
@@ -101,11 +120,17 @@ def _first_word(text: str) -> str:
 
 
 async def write_lines(
-    engine: Engine, tokenizer: _Tokenizer, token_ids: Sequence[int], *, max_tokens: int
+    engine: Engine, tokenizer: Detokenizing, token_ids: Sequence[int], *, max_tokens: int, begun: str = ""
 ) -> AsyncGenerator[Head | Line | LinesEnd, None]:
     """Let the model go on from a prompt: yield the first word, each line when it is whole, then `LinesEnd`.
 
     Closing it early aborts the generation. A line cut off by `max_tokens` is not yielded.
+
+    Args:
+        engine, tokenizer: of the model.
+        token_ids: the prompt.
+        max_tokens: the most to write.
+        begun: the beginning of the first line, when the prompt ends with it; then there is no `Head`.
 
     Raises:
         InvalidRequest, ResourceExhausted, Unavailable: as `Engine.generate` does.
@@ -118,7 +143,7 @@ async def write_lines(
         stop_token_ids=() if eos is None else (eos,),
         logprobs=True,
     )
-    reader = _Reader(tokenizer)
+    reader = _Reader(tokenizer, begun)
     async with aclosing(engine.generate(request)) as items:  # type: ignore[type-var]  # engines return async generators
         async for item in items:
             if isinstance(item, TokenDelta):

@@ -20,20 +20,12 @@ from podium.inference.guided.routing import shortlist
 from podium.inference.guided.toolset import ToolSet
 from podium.inference.guided.utterance import Utterance
 from podium.inference.guided.writing import WriterTokenizer
-from podium.inference.planner.heads import Heads
-from podium.inference.planner.lines import Head, Line, LinesEnd, write_lines
+from podium.inference.planner.asking import Asker, Question
+from podium.inference.planner.competing import clauses
 from podium.inference.planner.prompt import PromptEncoder
 from podium.inference.planner.shown import ShownTool, shown_tool
 from podium.inference.planner.turn import ASK_USER_NAME, PlannedTurn, answers_of
-from podium.orchestration.chat import (
-    ChatEvent,
-    ChatRequest,
-    TextDelta,
-    ToolChoice,
-    TurnFinished,
-    TurnFinishReason,
-    Usage,
-)
+from podium.orchestration.chat import ChatEvent, ChatRequest, TextDelta, ToolChoice, TurnFinished, TurnFinishReason
 from podium.orchestration.tool import ToolSpec
 
 __all__ = ["PLANNER_DIALECT", "TrainedChatModel"]
@@ -41,9 +33,13 @@ __all__ = ["PLANNER_DIALECT", "TrainedChatModel"]
 PLANNER_DIALECT = "planner"
 # The service's own tools: the model was not taught them, and the planner puts questions itself.
 _OWN_TYPES = frozenset({"question", "results"})
-_CALL_TOKENS = 320
-# The matcher picks this many tools at most, and none that it holds for hopeless: each costs a share of the batch.
-_MOST_TOOLS, _HOPELESS = 6, -5.0
+# The matcher picks this many tools at most, none that it holds for hopeless, and none so far behind the likeliest (on
+# the tuning set no tool that was meant is further behind than 2.5): each costs a share of the batch.
+_MOST_TOOLS, _HOPELESS, _FAR_BEHIND = 6, -5.0, 3.5
+# "Cancel Monday and book Friday": each clause is asked about as well. A clause says less than all of the request does.
+_MOST_CLAUSES, _MOST_CLAUSE_TOOLS, _PART_OF_IT = 4, 4, 1.0
+# With this many examples of every likely tool guided planning knows their wording by heart.
+_WELL_KNOWN, _LOOKED_AT = 5, 3
 # Longer requests are an instruction and somebody's text: guided planning does not have to copy that.
 _LONGEST_REQUEST = 1200
 
@@ -63,8 +59,8 @@ class TrainedChatModel(GuidedChatModel):
         **rest: Any,
     ) -> None:
         super().__init__(engine, tokenizer, profile, **rest)
-        self._taught_tokenizer = tokenizer
         self._encoder = PromptEncoder(tokenizer)
+        self._asker = Asker(engine, tokenizer, self._encoder)
         self._prompts: WeakKeyDictionary[ToolSet, dict[str, tuple[ShownTool, Sequence[int]]]] = WeakKeyDictionary()
 
     async def warm(self, tools: Sequence[ToolSpec]) -> Sequence[Guide]:
@@ -88,12 +84,31 @@ class TrainedChatModel(GuidedChatModel):
             kept[name] = (shown, self._encoder.tool(shown.line))
         return kept[name]
 
-    def _likely(self, tools: ToolSet, said: Utterance) -> list[tuple[str, float]]:
+    def _likely(self, tools: ToolSet, said: Utterance, most: int) -> list[tuple[str, float]]:
         """Return the tools to ask the model about, with the matcher's log-odds, the likeliest first."""
         if tools.match is None:
-            return [(name, 0.0) for name in shortlist(tools, said, _MOST_TOOLS)]
+            return [(name, 0.0) for name in shortlist(tools, said, most)]
         found = sorted(tools.match(said).items(), key=lambda pair: -pair[1])
-        return [(name, odds) for name, odds in found[:_MOST_TOOLS] if odds > _HOPELESS]
+        least = max(_HOPELESS, found[0][1] - _FAR_BEHIND)
+        return [(name, odds) for name, odds in found[:most] if odds >= least]
+
+    def _well_known(self, tools: ToolSet, said: Utterance) -> bool:
+        """Tell whether guided planning knows all tools that may be meant."""
+        likely = self._likely(tools, said, _LOOKED_AT)
+        return bool(likely) and all(len(tools.tools[name].examples) >= _WELL_KNOWN for name, _ in likely)
+
+    async def _questions(self, tools: ToolSet, said: Utterance) -> list[Question]:
+        """Return what to ask about a request: the likely tools for all of it, and for each of its clauses."""
+        parts = clauses(said)
+        asked = [(said, 0, await asyncio.to_thread(self._likely, tools, said, _MOST_TOOLS))]
+        for start, end in parts if 1 < len(parts) <= _MOST_CLAUSES else ():
+            clause = await asyncio.to_thread(tools.analyse, said.text[start:end])
+            asked.append((clause, start, await asyncio.to_thread(self._likely, tools, clause, _MOST_CLAUSE_TOOLS)))
+        return [
+            Question(*await self._shown(tools, name), odds, clause, start, 0.0 if clause is said else _PART_OF_IT)
+            for clause, start, likely in asked
+            for name, odds in likely
+        ]
 
     def stream(self, request: ChatRequest) -> AsyncIterator[ChatEvent]:
         """Stream one turn; see `ChatModel.stream`."""
@@ -103,25 +118,17 @@ class TrainedChatModel(GuidedChatModel):
         return super().stream(request)
 
     async def _plan_turn(self, request: ChatRequest) -> AsyncGenerator[ChatEvent, None]:
-        if not _taught(request):
+        tools = await self._tools(_plannable(request.tools))
+        said = await asyncio.to_thread(tools.analyse, last_request(request))
+        answers = answers_of(request)
+        if not _taught(request) or (answers is None and await asyncio.to_thread(self._well_known, tools, said)):
             async with aclosing(super()._plan_turn(request)) as events:
                 async for event in events:
                     yield event
             return
-        text = last_request(request)
-        tools = await self._tools(_plannable(request.tools))
-        said = await asyncio.to_thread(tools.analyse, text)
-        asks = any(spec.name == ASK_USER_NAME for spec in request.tools)
-        turn = PlannedTurn(said, asks=asks, answers=answers_of(request))
-        likely = await asyncio.to_thread(self._likely, tools, said)
-        usage = Usage()
-        async with aclosing(self._ask_about(tools, likely, self._encoder.request(text))) as told:
-            async for shown, item in told:
-                if isinstance(item, LinesEnd):
-                    usage += item.usage
-                elif (call := turn.take(shown, item)) is not None:
-                    yield call
-        for call in turn.rest():
+        turn = PlannedTurn(said, asks=any(spec.name == ASK_USER_NAME for spec in request.tools), answers=answers)
+        proposals, usage = await self._asker.ask(await self._questions(tools, said))
+        for call in await asyncio.to_thread(lambda: list(turn.calls(proposals))):
             yield call
         if turn.sealed:
             yield TurnFinished(TurnFinishReason.TOOL_CALLS, usage)
@@ -135,50 +142,6 @@ class TrainedChatModel(GuidedChatModel):
             async with aclosing(talk) as events:
                 async for event in events:
                     yield event
-
-    async def _ask_about(
-        self, tools: ToolSet, likely: Sequence[tuple[str, float]], tail: Sequence[int]
-    ) -> AsyncGenerator[tuple[ShownTool, Line | LinesEnd], None]:
-        """Ask the model about each tool at once; yield the lines about those that fit, as they are written."""
-        # Room for all that can come, a line a token at worst: nobody waits to put. None says that no more comes.
-        told: asyncio.Queue[tuple[ShownTool, Line | LinesEnd] | None] = asyncio.Queue(
-            len(likely) * (_CALL_TOKENS + 2) + 1
-        )
-        heads = Heads([odds for _, odds in likely])
-        prompts = [await self._shown(tools, name) for name, _ in likely]
-
-        async def one(place: int, shown: ShownTool, prompt: Sequence[int]) -> None:
-            answer = write_lines(self._engine, self._taught_tokenizer, [*prompt, *tail], max_tokens=_CALL_TOKENS)
-            try:
-                async with aclosing(answer) as items:
-                    async for item in items:
-                        if isinstance(item, Head):
-                            if not await heads.fits(place, item):
-                                return
-                        else:
-                            told.put_nowait((shown, item))
-            finally:
-                heads.done(place)
-
-        async def all_of_them() -> None:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for place, (shown, prompt) in enumerate(prompts):
-                        group.create_task(one(place, shown, prompt))
-            except ExceptionGroup as failed:
-                # The others were only stopped by the first one, which says what callers know what to do about.
-                raise failed.exceptions[0] from None
-            finally:
-                told.put_nowait(None)
-
-        asking = asyncio.create_task(all_of_them())
-        try:
-            while (item := await told.get()) is not None:
-                yield item
-            await asking
-        finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
 
 
 def _taught(request: ChatRequest) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from podium.inference.guided.lexicon import word_set
-from podium.inference.planner.call_lines import write_call
+from podium.inference.planner.call_lines import YES, write_call
 from podium.inference.planner.parameters import Parameter, parameters_of
 from podium.orchestration.tool import ToolSpec
 
@@ -73,6 +73,9 @@ class PromptEncoder:
 
     Args:
         tokenizer: of the model.
+
+    Attributes:
+        yes: the tokens that a call begins with.
     """
 
     def __init__(self, tokenizer: _Encoder) -> None:
@@ -81,6 +84,7 @@ class PromptEncoder:
         self._user_begin = tokenizer.encode("<|im_end|>\n<|im_start|>user", parse_special=True)
         self._call_begin = tokenizer.encode("<|im_end|>\n<|im_start|>call\n", parse_special=True)
         self._end = tokenizer.encode("<|im_end|>", parse_special=True)
+        self.yes: Sequence[int] = tuple(tokenizer.encode(YES))
 
     def tool(self, line: str) -> list[int]:
         """Return the first part, the same for every request to a tool (see `tool_line`)."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
+from difflib import get_close_matches
 
 from podium.inference.guided.arithmetic import words_to_number
 from podium.inference.guided.candidates import candidates_for
@@ -17,7 +18,7 @@ from podium.inference.guided.utterance import Utterance, analyse
 from podium.inference.guided.values import Candidate
 from podium.inference.guided.when import resolve_date
 
-__all__ = ["MOMENTS", "meant", "read_moment", "read_number", "read_numeral"]
+__all__ = ["MOMENTS", "found_in", "meant", "places_of", "read_moment", "read_number", "read_numeral"]
 
 MOMENTS = frozenset({SlotKind.DATE, SlotKind.TIME, SlotKind.DATETIME})
 _BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
@@ -31,7 +32,7 @@ _SCALED = re.compile(
 )
 _ORDINAL = re.compile(r"(?:the )?(\d+)(?:st|nd|rd|th)")
 _RANKS = {word: rank for rank, word in enumerate(word_list("first second third fourth fifth sixth seventh eighth"), 1)}
-_RANKS |= {"a": 1, "an": 1}
+_RANKS |= {"a": 1, "an": 1, "once": 1, "twice": 2, "thrice": 3}
 _FORMS: Mapping[SlotKind, tuple[re.Pattern[str], Callable[[str], object]]] = {
     SlotKind.DATE: (re.compile(r"\d{4}-\d\d-\d\d"), date.fromisoformat),
     SlotKind.TIME: (re.compile(r"\d\d:\d\d(?::\d\d)?"), time.fromisoformat),
@@ -42,6 +43,9 @@ _LATE = re.compile(r"\s*(?:in the (?:afternoon|evening)|tonight|at night)(?!\w)"
 _CLEAR_HOUR = re.compile(r"(?:\d|\b)[ap]\.?m\b|\b0\d", re.IGNORECASE)
 _NIGHT_ENDS = 6
 _TODAY = frozenset({"tonight", "this morning", "this afternoon", "this evening"})
+# "tomorow", "wendesday": likeness from which a word is one of these with a slip in it.
+_DAYS = (*word_list("today tomorrow yesterday monday tuesday wednesday thursday friday saturday sunday"),)
+_SLIP, _SHORTEST_SLIP = 0.85, 5
 # An hour alone reads as a time only behind "at", and so is surer than this.
 _SURE_HOUR = 0.5
 
@@ -93,22 +97,22 @@ def read_number(slot: Slot, said: str, request: Utterance) -> int | float | None
 
 def _lasting(slot: Slot, said: str, request: Utterance) -> int | float | None:
     """Return 120 for the "2" of "2 hours" where a slot counts minutes; None where there is nothing to convert."""
-    places = list(_places(said, request.text))
+    places = list(places_of(said, request.text))
     units = {span.end for span in request.spans if span.kind is SpanKind.UNIT}
     if len(places) != 1 or not units:
         return None
     start, end = places[0]
-    longer = [found for found in _found(slot, request) if found.start == start and found.end in units - {end}]
+    longer = [found for found in found_in(slot, request) if found.start == start and found.end in units - {end}]
     return max(longer, key=lambda found: found.fit).value if longer else None
 
 
 def meant(slot: Slot, said: str, request: Utterance) -> Candidate | None:
     """Return the best reading of a value's words by themselves, or else of where they stand in the request."""
-    best = _best(_found(slot, _alone(said, request)), 0, len(said))
+    best = _best(found_in(slot, _alone(said, request)), 0, len(said))
     if best is not None:
         return best
-    found = _found(slot, request)
-    at_places = (_best(found, start, end) for start, end in _places(said, request.text))
+    found = found_in(slot, request)
+    at_places = (_best(found, start, end) for start, end in places_of(said, request.text))
     return next((candidate for candidate in at_places if candidate is not None), None)
 
 
@@ -117,9 +121,9 @@ def read_moment(slot: Slot, said: str, request: Utterance) -> str | None:
     form, check = _FORMS[slot.kind]
     if form.fullmatch(said):
         return said if _holds(check, said) else None
-    found = [candidate for candidate in _found(slot, request) if form.fullmatch(str(candidate.value))]
-    own = [candidate for candidate in _found(slot, _alone(said, request)) if form.fullmatch(str(candidate.value))]
-    places = list(_places(said, request.text))
+    found = [candidate for candidate in found_in(slot, request) if form.fullmatch(str(candidate.value))]
+    own = [candidate for candidate in found_in(slot, _alone(said, request)) if form.fullmatch(str(candidate.value))]
+    places = list(places_of(said, request.text))
     # The request says more than the copy may: the year of "3 May", the month of "3", which half of the day "6" is in.
     around = [
         candidate
@@ -153,7 +157,7 @@ def _holds(check: Callable[[str], object], said: str) -> bool:
 def _late(value: str, said: str, request: Utterance) -> str:
     """Move an hour to the second half of the day where the words say so: "8 in the evening"."""
     hour = int(value[:2])
-    behind = [match for _, end in _places(said, request.text) if (match := _LATE.match(request.text, end))]
+    behind = [match for _, end in places_of(said, request.text) if (match := _LATE.match(request.text, end))]
     told = _LATE.search(said) or (behind[0] if behind else None)
     if told is None or not 1 <= hour < 12 or (hour < _NIGHT_ENDS and "at night" in told[0].lower()):
         return value
@@ -162,7 +166,7 @@ def _late(value: str, said: str, request: Utterance) -> str:
 
 def _with_hour(value: str, slot: Slot, said: str, request: Utterance) -> str:
     """Add the hour of "tomorrow at 8" to its day."""
-    alone = _found(replace(slot, kind=SlotKind.TIME, schema={}), _alone(said, request))
+    alone = found_in(replace(slot, kind=SlotKind.TIME, schema={}), _alone(said, request))
     hours = [
         found for found in alone if found.fit > _SURE_HOUR and _FORMS[SlotKind.TIME][0].fullmatch(str(found.value))
     ]
@@ -172,13 +176,14 @@ def _with_hour(value: str, slot: Slot, said: str, request: Utterance) -> str:
 
 
 def _short_day(slot: Slot, said: str, request: Utterance) -> str | None:
-    """Read what only a slot for days makes clear: "Fri", which elsewhere is a word like any other, and "tonight"."""
+    """Read what only a slot for days makes clear: "tonight", a slip, and "Fri", elsewhere a word like any other."""
     word = said.lower().strip(" .,")
     if slot.kind is not SlotKind.DATE or request.today is None:
         return None
     if word in _TODAY:
         return request.today.isoformat()
-    day = resolve_date(word, request.today) if word in WEEKDAYS else None
+    near = get_close_matches(word, _DAYS, 1, _SLIP) if len(word) >= _SHORTEST_SLIP else []
+    day = resolve_date(near[0] if near else word, request.today) if near or word in WEEKDAYS else None
     return None if day is None else day.isoformat()
 
 
@@ -186,14 +191,15 @@ def _alone(said: str, request: Utterance) -> Utterance:
     return request if request.today is None else analyse(said, request.today)
 
 
-def _places(said: str, text: str) -> Iterator[tuple[int, int]]:
+def places_of(said: str, text: str) -> Iterator[tuple[int, int]]:
     """Yield where the request says just these words, and not "13" for "3"."""
     wording = r"\s+".join(map(re.escape, said.split()))
     for match in re.finditer(rf"(?<!\w)(?<!\d[.,]){wording}(?!\w|[.,]\d)", text, re.IGNORECASE) if wording else ():
         yield match.span()
 
 
-def _found(slot: Slot, clause: Utterance) -> list[Candidate]:
+def found_in(slot: Slot, clause: Utterance) -> list[Candidate]:
+    """Return what in a clause could be the value of a slot, best form first."""
     try:
         return candidates_for(slot, clause)
     except (OverflowError, re.error):

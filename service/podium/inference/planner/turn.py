@@ -18,8 +18,10 @@ from podium.inference.guided.slots import SlotKind, name_words
 from podium.inference.guided.toolset import PreparedTool
 from podium.inference.guided.utterance import Utterance, analyse
 from podium.inference.planner.call_lines import parse_call
-from podium.inference.planner.lines import Line
+from podium.inference.planner.competing import Candidate, Proposal, chosen
+from podium.inference.planner.completing import completed
 from podium.inference.planner.parameters import Parameter
+from podium.inference.planner.settling import Place, Settled, borne_out, moved, settled
 from podium.inference.planner.shown import ShownTool
 from podium.inference.planner.values import ReadCall, Unreadable, put, read_call, read_value
 from podium.orchestration.chat import AssistantMessage, ChatRequest, ToolCallSealed, ToolMessage, UserMessage
@@ -63,7 +65,7 @@ def _answer(message: ToolMessage | None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A call that the model wrote, numbered in the order of the lines."""
+    """A call that the model proposed, numbered in the order of the proposals."""
 
     number: int
     shown: ShownTool
@@ -72,7 +74,7 @@ class _Made:
 
 
 class PlannedTurn:
-    """The calls of one turn as the model's lines come in.
+    """The calls of one turn, made of what the model proposes.
 
     Args:
         request: what was asked, taken apart.
@@ -84,40 +86,21 @@ class PlannedTurn:
         self._request = request
         self._asks = asks
         self._answers = None if answers is None else list(answers)
-        self._seen: set[str] = set()
         self._made: list[_Made] = []
-        self._lacking: list[_Made] = []
-        self._linked: list[_Made] = []
         self.sealed = 0
 
-    def take(self, shown: ShownTool, line: Line) -> ToolCallSealed | None:
-        """Take a line about a tool; return the call that it makes, if it makes one now."""
-        written = parse_call(line.text, tuple(shown.parameters))
-        if written is None or len(self._made) >= _MOST_CALLS:
-            return None
-        call = read_call(written, shown.parameters, self._request)
-        mark = json.dumps([shown.name, call.arguments, call.linked], sort_keys=True, default=str)
-        if mark in self._seen:
-            return None
-        self._seen.add(mark)
-        made = _Made(len(self._made) + 1, shown, call, line.sure)
-        self._made.append(made)
-        if call.unsaid:
-            self._lacking.append(made)
-        elif call.linked:
-            self._linked.append(made)
-        elif self._answers is None:
-            return self._seal(made)
-        return None
-
-    def rest(self) -> Iterator[ToolCallSealed]:
-        """Yield what is to be called at the turn's end: what needs other calls' results, then what lacked something."""
+    def calls(self, proposals: Sequence[Proposal]) -> Iterator[ToolCallSealed]:
+        """Yield the calls: complete ones, then those that need others' results, then what lacks something."""
+        self._made = self._read(proposals)
         # The answers must find the calls that the questions were put for.
-        lacking = _in_order(self._lacking)
+        lacking = _in_order(made for made in self._made if made.call.unsaid)
+        linked = [made for made in self._made if made.call.linked and not made.call.unsaid]
         # What needs the result of a call that lacks something is made with it.
-        later = [made for made in self._linked if any(source.call.unsaid for source in self._sources(made).values())]
+        later = [made for made in linked if any(source.call.unsaid for source in self._sources(made).values())]
         if self._answers is None:
-            yield from (self._seal(self._joined(made)) for made in self._linked if made not in later)
+            complete = [made for made in self._made if not made.call.unsaid and not made.call.linked]
+            yield from map(self._seal, complete)
+            yield from (self._seal(self._joined(made)) for made in linked if made not in later)
             if self._asks:
                 for made in lacking:
                     yield from (self._ask(made, name) for name in made.call.unsaid[:_MOST_QUESTIONS])
@@ -125,6 +108,40 @@ class PlannedTurn:
                 return
         yield from (self._seal(self._answered(self._joined(made))) for made in lacking)
         yield from (self._seal(self._joined(made)) for made in later)
+
+    def _read(self, proposals: Sequence[Proposal]) -> list[_Made]:
+        """Read the proposals that are made, each call once."""
+        candidates = [one for proposal in proposals if (one := self._candidate(proposal)) is not None]
+        kept = chosen(candidates, self._request)
+        taken = [stretch for one in kept for stretch in one.stretches]
+        made: list[_Made] = []
+        seen: set[str] = set()
+        for one in kept:
+            call, more = self._completed(one.proposal, one.settled, taken)
+            taken += more
+            mark = json.dumps([one.proposal.shown.name, call.arguments, call.linked], sort_keys=True, default=str)
+            if mark not in seen and len(made) < _MOST_CALLS:
+                seen.add(mark)
+                made.append(_Made(len(made) + 1, one.proposal.shown, call, one.proposal.line.sure))
+        return made
+
+    def _candidate(self, proposal: Proposal) -> Candidate | None:
+        """Read a proposal as if it were the only one; None when it is no call."""
+        shown = proposal.shown
+        written = parse_call(proposal.line.text, tuple(shown.parameters))
+        if written is None:
+            return None
+        written = borne_out(written, proposal.line, shown, proposal.clause)
+        held = settled(written, shown, proposal.clause)
+        call, _ = self._completed(proposal, held, moved(held.stretches, proposal.start))
+        return Candidate(proposal, held, len(call.unsaid))
+
+    def _completed(self, proposal: Proposal, held: Settled, taken: Sequence[Place]) -> tuple[ReadCall, list[Place]]:
+        """Read and complete a call of a part of the request; `taken`, and what it takes, are places in all of it."""
+        shown, clause = proposal.shown, proposal.clause
+        call = read_call(held.call, shown.parameters, clause)
+        call, more = completed(call, held, shown, clause, moved(taken, -proposal.start))
+        return call, moved(more, proposal.start)
 
     def _sources(self, made: _Made) -> dict[str, _Made]:
         """Return the call whose result suits best, for each argument that another call's result gives."""
@@ -147,7 +164,9 @@ class PlannedTurn:
     def question(self) -> str:
         """What to say when nothing can be called yet; empty when nothing is lacking."""
         asked = []
-        for made in self._lacking:
+        for made in self._made:
+            if not made.call.unsaid:
+                continue
             wanted = [_plain(name) for name in made.call.unsaid]
             listed = wanted[0] if len(wanted) == 1 else f"{', '.join(wanted[:-1])} and {wanted[-1]}"
             asked.append(f"{_doing(made.shown)}: please tell me the {listed}.")
@@ -183,7 +202,8 @@ class PlannedTurn:
 
     def _seal(self, made: _Made) -> ToolCallSealed:
         self.sealed += 1
-        told = self._accepted(made.shown.tool, made.call.arguments)
+        lacks = bool(made.call.unsaid)
+        told = made.call.arguments if lacks else self._accepted(made.shown.tool, made.call.arguments)
         text = json.dumps(told, ensure_ascii=False, default=str)
         name = made.shown.name
         return ToolCallSealed(name, text.encode(), provider_id=f"${made.number}", confidence=made.sure)

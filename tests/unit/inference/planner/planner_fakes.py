@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import date
+from functools import cache
 from typing import Any
 
 from podium.errors import Unavailable
 from podium.inference.engine import EngineInfo, EngineRequest, FinishReason, TokenDelta, TokensFinished
 from podium.inference.guided.slots import Slot
+from podium.inference.guided.toolset import ToolSet
 from podium.inference.guided.utterance import Utterance, analyse
+from podium.inference.guided.vectors import WordVectors
+from podium.inference.planner.call_lines import parse_call
+from podium.inference.planner.competing import Proposal
+from podium.inference.planner.lines import Line
 from podium.inference.planner.parameters import Parameter, parameters_of
+from podium.inference.planner.settling import Settled, settled
+from podium.inference.planner.shown import ShownTool, shown_tool
 from podium.orchestration.tool import ToolExample, ToolSpec
 
 TODAY = date(2026, 11, 21)  # a Saturday
@@ -46,9 +54,27 @@ def slot(schema: Mapping[str, Any], name: str = "x") -> Slot:
     return parameters({name: schema})[name].slot
 
 
+@cache
 def asked(text: str) -> Utterance:
-    """Take a request of the fixed day apart."""
+    """Take a request of the fixed day apart; the same request is the same object, as within a turn."""
     return analyse(text, TODAY)
+
+
+def shown(tool: ToolSpec, vectors: WordVectors | None = None) -> ShownTool:
+    """Show a tool to the model, on the fixed day."""
+    return shown_tool(ToolSet([tool], TODAY, vectors).tools[tool.name], TODAY)
+
+
+def proposed(tool: ShownTool, line: str, whole: str, odds: float = 3.0, *, part: str = "") -> Proposal:
+    """Return what the model proposes when it is shown `part` of the whole request, or all of it."""
+    return Proposal(tool, Line(line), odds, asked(part or whole), whole.index(part))
+
+
+def settled_line(tool: ShownTool, line: str, request: Utterance) -> Settled:
+    """Return a written call with its copies put right."""
+    written = parse_call(line, tuple(tool.parameters))
+    assert written is not None
+    return settled(written, tool, request)
 
 
 class PieceTokenizer:

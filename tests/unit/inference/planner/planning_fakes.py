@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from planner_fakes import TODAY, spec
@@ -27,6 +27,11 @@ TABLE = spec(
 WEATHER = spec({"city": TEXT}, name="weather", description="Tell the weather in a city.")
 MESSAGE = spec({"to": TEXT, "text": TEXT}, name="send_message", description="Send somebody a message.")
 TOOLS = (TABLE, WEATHER, MESSAGE)
+SIX = "yes | restaurant: The Old Mill | guests: six | day: next Friday"
+SIX_MEANT = ("book_table", {"restaurant": "The Old Mill", "guests": 6, "day": "2026-11-27"})
+ROME = "yes | city: Rome"
+BOOK = "a table for six at The Old Mill next Friday"
+BOTH = f"{BOOK}, and the weather in Rome"
 # A refusal that goes on: whoever reads it to its end notices too late.
 NO = "no, " + "not at all " * 40
 
@@ -70,23 +75,32 @@ class Stop:
         await self.go_on.wait()
 
 
+Answer = str | Callable[[str], str]
+
+
+def about(line: str, *words: str) -> Answer:
+    """Return an answer that is only given about clauses with all of some words in them."""
+    return lambda clause: line if all(word in clause for word in words) else NO
+
+
 class PlanningEngine:
     """Writes what `answers` says about the tool that the prompt shows, two characters at a time, and talk elsewhere.
 
     Args:
-        answers: by tool; `NO` about the others.
+        answers: by tool, or what makes them of the clause that is asked about; `NO` about the others. Begun answers
+            ("yes" at the end of the prompt) are gone on with from there.
         sure: the probability of each line's first token; the others' is 1.
         stops: where an answer is held up, by tool.
     """
 
     def __init__(
         self,
-        answers: Mapping[str, str] | None = None,
+        answers: Mapping[str, Answer] | None = None,
         *,
         sure: Mapping[str, float] | None = None,
         stops: Mapping[str, Stop] | None = None,
     ) -> None:
-        self.answers = {TALK: "Fine.", **(answers or {})}
+        self.answers: dict[str, Answer] = {TALK: "Fine.", **(answers or {})}
         self.sure = sure or {}
         self.stops = stops or {}
         self.reason = FinishReason.STOP
@@ -100,7 +114,11 @@ class PlanningEngine:
         name = found[1] if found else TALK
         self.requests.append(request)
         self.shown.append(name)
-        text, stop, ended = self.answers.get(name, NO), self.stops.get(name), False
+        answer, stop, ended = self.answers.get(name, NO), self.stops.get(name), False
+        clause = clause_of(request)
+        text = answer if isinstance(answer, str) else answer(clause)
+        if prompt.endswith("call\nyes"):
+            text = text.removeprefix("yes")
         first = math.log(self.sure.get(name, 0.9))
         try:
             for at in range(0, len(text), 2):
@@ -126,6 +144,11 @@ class PlanningEngine:
 def text_of(request: EngineRequest) -> str:
     """Return a request's prompt."""
     return "".join(map(chr, request.token_ids))
+
+
+def clause_of(request: EngineRequest) -> str:
+    """Return the part of the request that a prompt asks about."""
+    return text_of(request).rpartition("<|im_start|>user")[2].partition("<|im_end|>")[0].strip()
 
 
 def model_on(engine: PlanningEngine, **more: Any) -> TrainedChatModel:

@@ -87,3 +87,31 @@ def test_what_the_request_does_not_hold() -> None:
     call = parse_call(f"yes | day: {UNSAID} | guests: {FROM_RESULT} | to.city: why?", NAMES)
     assert call is not None
     assert call.unsaid == ("day",)
+
+
+@pytest.mark.parametrize(
+    ("line", "names", "values"),
+    [
+        ("yes | phone: 1", ("owner.phone", "pet"), {"owner.phone": "1"}),
+        ("yes | pet: Rex | phone: 1", ("owner.phone", "pet"), {"pet": "Rex", "owner.phone": "1"}),
+        ("yes | owner.phone: 1 | phone: 2", ("owner.phone",), {"owner.phone": "1"}),
+        ("yes | phone: 1", ("owner.phone", "phone"), {"phone": "1"}),
+        ("yes | phone: 1", ("owner.phone", "vet.phone"), {}),
+        ("yes | b.c: 1 | c: 2", ("a.b.c",), {"a.b.c": "2"}),
+    ],
+)
+def test_the_end_of_a_dotted_name(line: str, names: tuple[str, ...], values: dict[str, str]) -> None:
+    """It stands for the whole where nothing else ends so."""
+    call = parse_call(line, names)
+    assert call is not None
+    assert call.values == values
+
+
+@pytest.mark.parametrize("line", ["yes | day: Friday | guests: six", "yes | guests: x | unknown: z | day: y | day: z"])
+def test_where_each_part_stands(line: str) -> None:
+    """From the separator before a name to the end of its value."""
+    call = parse_call(line, NAMES)
+    assert call is not None
+    assert call.parts.keys() == call.values.keys()
+    for name, (start, end) in call.parts.items():
+        assert line[start:end] == f" | {name}: {call.values[name]}"

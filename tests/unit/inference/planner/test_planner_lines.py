@@ -28,11 +28,16 @@ def deltas(tokenizer: PieceTokenizer, pieces: _Pieces, *, size: int = 1, told: b
 
 
 async def written(
-    pieces: _Pieces, *, size: int = 1, told: bool = True, reason: FinishReason = FinishReason.STOP
+    pieces: _Pieces,
+    *,
+    size: int = 1,
+    told: bool = True,
+    reason: FinishReason = FinishReason.STOP,
+    begun: str = "",
 ) -> list[Head | Line | LinesEnd]:
     tokenizer = PieceTokenizer()
     engine = PlayingEngine(deltas(tokenizer, pieces, size=size, told=told), reason)
-    return [item async for item in write_lines(engine, tokenizer, [1, 2], max_tokens=9)]
+    return [item async for item in write_lines(engine, tokenizer, [1, 2], max_tokens=9, begun=begun)]
 
 
 def rounded(items: Sequence[Head | Line | LinesEnd]) -> list[tuple[str, float | None]]:
@@ -61,8 +66,8 @@ async def test_an_engine_that_does_not_tell_how_sure_it_was() -> None:
     items = await written(TWO, told=False)
     assert items == [
         Head("yes", None),
-        Line("yes | a: six", None),
-        Line("yes | a: two", None),
+        Line("yes | a: six"),
+        Line("yes | a: two"),
         LinesEnd(FinishReason.STOP, USAGE),
     ]
 
@@ -83,6 +88,35 @@ async def test_line_ends_inside_tokens(pieces: _Pieces, lines: list[tuple[str, f
     """None is missed or delayed, and a line's probability is that of its own tokens."""
     items = [item for item in await written(pieces) if isinstance(item, Line)]
     assert rounded(items) == lines
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_how_sure_the_model_was_of_a_part(size: int) -> None:
+    """The tokens that end in it count; it is not known of a part where none ends."""
+    first, second = (item for item in await written(TWO, size=size) if isinstance(item, Line))
+    assert [at for at, _ in first.tokens] == [3, 8, 12, 13]
+    assert [round(first.sure_of(*part) or 0, 6) for part in ((0, 3), (3, 12), (3, 8), (0, 12))] == [0.5, 0.5, 1.0, 0.25]
+    assert second.sure_of(8, 12) == pytest.approx(0.5)
+    assert first.sure_of(4, 7) is None
+    assert Line("yes | a: six", 0.5).sure_of(0, 12) is None
+
+
+async def test_the_tokens_of_a_line_with_space_before_it() -> None:
+    """Their ends are counted in the line as it is told."""
+    (line,) = (item for item in await written((("  no", 0.5), (" more", 0.25))) if isinstance(item, Line))
+    assert (line.text, [at for at, _ in line.tokens]) == ("no more", [2, 7])
+    assert line.sure_of(2, 7) == pytest.approx(0.25)
+
+
+async def test_going_on_from_a_forced_beginning() -> None:
+    """There is no head; the first line begins with it, and its probability is that of what was written."""
+    items = await written(((" | a: six", 0.5), ("\n", 1.0), ("yes | a: two", 0.25)), begun="yes")
+    assert rounded(items) == [("yes | a: six", 0.5), ("yes | a: two", 0.25)]
+    assert not any(isinstance(item, Head) for item in items)
+    first = items[0]
+    assert isinstance(first, Line)
+    assert first.sure_of(3, 12) == pytest.approx(0.5)
+    assert rounded(await written((), begun="yes")) == [("yes", 1.0)]
 
 
 async def test_a_character_that_comes_in_two_tokens() -> None:

@@ -1,4 +1,4 @@
-"""Turns of the trained model: which tools it is asked about, and what becomes of its answers."""
+"""Turns of the trained model: what becomes of its answers, and of what fails."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
-from planner_fakes import TODAY, spec
+from planner_fakes import spec
 from planning_fakes import (
+    BOOK,
+    BOTH,
     MESSAGE,
-    NO,
+    ROME,
+    SIX,
+    SIX_MEANT,
     TABLE,
     TALK,
     TOOLS,
-    WEATHER,
-    CharacterTokenizer,
     PlanningEngine,
     Stop,
+    about,
     call_of,
     model_on,
     nothing_left,
@@ -30,7 +33,6 @@ from planning_fakes import (
 
 from podium.errors import PodiumError, ResourceExhausted, Unavailable
 from podium.inference.engine import FinishReason
-from podium.inference.guided import GuidedChatModel
 from podium.orchestration.ask_user import ASK_USER
 from podium.orchestration.chat import (
     AssistantMessage,
@@ -46,11 +48,8 @@ from podium.orchestration.chat import (
     UserMessage,
 )
 
-SIX = "yes | restaurant: The Old Mill | guests: six | day: next Friday"
-SIX_MEANT = ("book_table", {"restaurant": "The Old Mill", "guests": 6, "day": "2026-11-27"})
-ROME = "yes | city: Rome"
-BOOK = "a table for six at The Old Mill next Friday"
-BOTH = f"{BOOK}, and the weather in Rome"
+LACKING = {"book_table": "yes | restaurant: The Old Mill | guests: ? | day: next Friday", "weather": ROME}
+LACKING_REQUEST = "a table at The Old Mill next Friday, and the weather in Rome"
 
 
 async def test_one_tool_of_several_is_meant() -> None:
@@ -86,51 +85,36 @@ async def test_an_engine_that_writes_nothing() -> None:
 
 
 async def test_two_tools_in_one_request() -> None:
+    """In the order of the request."""
     engine = PlanningEngine({"book_table": SIX, "weather": ROME})
     events = [event async for event in model_on(engine).stream(turn(BOTH))]
     calls = [event for event in events if isinstance(event, ToolCallSealed)]
-    assert sorted(map(call_of, calls), key=str) == [SIX_MEANT, ("weather", {"city": "Rome"})]
-    assert {call.provider_id for call in calls} == {"$1", "$2"}
-    assert engine.aborted == ["send_message"]
+    assert list(map(call_of, calls)) == [SIX_MEANT, ("weather", {"city": "Rome"})]
+    assert [call.provider_id for call in calls] == ["$1", "$2"]
+    assert set(engine.aborted) == {"send_message"}
 
 
 async def test_one_tool_twice_and_the_same_line_twice() -> None:
     """Two lines are two calls; a line that was there before is none."""
-    engine = PlanningEngine({"weather": f"{ROME}\nyes | city: Oslo\n{ROME}\nyes | city: rome"})
+    answer = about(f"{ROME}\nyes | city: Oslo\n{ROME}\nyes | city: rome", "Rome", "Oslo")
+    engine = PlanningEngine({"weather": answer})
     _, calls, _ = await told(model_on(engine).stream(turn("weather in Rome and in Oslo")))
     assert calls == [("weather", {"city": "Rome"}), ("weather", {"city": "Oslo"})]
 
 
-async def test_a_call_is_sealed_while_the_model_still_writes() -> None:
-    """Nobody waits for another tool's line, nor for the next line of the same tool."""
-    other = Stop(len("yes | city: R"))
-    more = Stop(len(ROME) + 3)
-    engine = PlanningEngine({"book_table": SIX, "weather": ROME}, stops={"weather": other})
-    async with aclosing(model_on(engine).stream(turn(BOTH))) as events:  # type: ignore[type-var]
-        assert call_of(await anext(events)) == SIX_MEANT
-        assert not other.go_on.is_set()
-        other.go_on.set()
-        assert call_of(await anext(events)) == ("weather", {"city": "Rome"})
-    engine = PlanningEngine({"weather": f"{ROME}\nyes | city: Oslo"}, stops={"weather": more})
-    async with aclosing(model_on(engine).stream(turn("weather in Rome and in Oslo"))) as events:  # type: ignore[type-var]
-        assert call_of(await anext(events)) == ("weather", {"city": "Rome"})
-        more.go_on.set()
-        assert call_of(await anext(events)) == ("weather", {"city": "Oslo"})
-
-
-async def test_first_words_are_waited_for() -> None:
-    """No line is written out before every tool's first word is there."""
-    late = Stop(0)
+async def test_calls_are_sealed_when_all_is_written() -> None:
+    """Until then another tool may turn out to be meant by the same words."""
+    late = Stop(len("yes | city: R"))
     engine = PlanningEngine({"book_table": SIX, "weather": ROME}, stops={"weather": late})
     async with aclosing(model_on(engine).stream(turn(BOTH))) as events:  # type: ignore[type-var]
         first = asyncio.ensure_future(anext(events))
         await late.reached.wait()
-        for _ in range(3 * len(SIX)):  # far more steps than the line would take
+        for _ in range(3 * len(SIX)):  # far more steps than the line takes
             await asyncio.sleep(0)
         assert not first.done()
         late.go_on.set()
-        calls = [call_of(await first), call_of(await anext(events))]
-        assert sorted(calls) == [SIX_MEANT, ("weather", {"city": "Rome"})]
+        assert [call_of(await first), call_of(await anext(events))] == [SIX_MEANT, ("weather", {"city": "Rome"})]
+    assert nothing_left()
 
 
 async def test_a_lacking_value_is_asked_for_in_words() -> None:
@@ -144,14 +128,13 @@ async def test_a_lacking_value_is_asked_for_in_words() -> None:
 
 async def test_a_lacking_value_beside_a_complete_call() -> None:
     """The incomplete call is made as it is, at the end: its tool says what it lacks."""
-    engine = PlanningEngine({"book_table": "yes | restaurant: The Old Mill | guests: ?", "weather": ROME})
-    _, calls, end = await told(model_on(engine).stream(turn("a table at The Old Mill, and the weather in Rome")))
-    assert calls == [("weather", {"city": "Rome"}), ("book_table", {"restaurant": "The Old Mill"})]
+    engine = PlanningEngine(LACKING)
+    _, calls, end = await told(model_on(engine).stream(turn(LACKING_REQUEST)))
+    assert calls == [
+        ("weather", {"city": "Rome"}),
+        ("book_table", {"restaurant": "The Old Mill", "day": "2026-11-27"}),
+    ]
     assert end.reason is TurnFinishReason.TOOL_CALLS
-
-
-LACKING = {"book_table": "yes | restaurant: The Old Mill | guests: ? | day: next Friday", "weather": ROME}
-LACKING_REQUEST = "a table at The Old Mill next Friday, and the weather in Rome"
 
 
 def second_turn(calls: Sequence[tuple[str, Any]], results: Sequence[tuple[str, bool]]) -> ChatRequest:
@@ -242,22 +225,6 @@ async def test_a_reference_with_no_other_call() -> None:
     assert end.reason is TurnFinishReason.TOOL_CALLS
 
 
-LONG = "What will the weather in Rome be? " + "It was fine there last year, as everybody says. " * 30
-
-
-@pytest.mark.parametrize(
-    ("text", "tools"), [(LONG, TOOLS), ("weather in Rome", [ASK_USER]), ("weather in Rome", []), ("  ", TOOLS)]
-)
-async def test_what_the_model_was_not_taught_is_planned_as_by_guided_planning(text: str, tools: Sequence[Any]) -> None:
-    """Long requests, and requests with no tool that it may plan."""
-    taught, guided = PlanningEngine(), PlanningEngine()
-    events = [event async for event in model_on(taught).stream(turn(text, tools))]
-    model = GuidedChatModel(guided, CharacterTokenizer(), today=lambda: TODAY)
-    assert events == [event async for event in model.stream(turn(text, tools))]
-    assert list(map(text_of, taught.requests)) == list(map(text_of, guided.requests))
-    assert set(taught.shown) <= {TALK}
-
-
 async def test_nothing_is_planned_when_calls_are_not_wanted() -> None:
     """Not even after an answered question."""
     for request in (
@@ -291,13 +258,12 @@ async def test_a_line_that_was_cut_off_is_no_call() -> None:
 async def test_an_engine_that_fails(error: PodiumError, after: int) -> None:
     """The very error is raised, whatever the others do, and nothing is left running."""
     stops = {"book_table": Stop(after, error), "weather": Stop(6), "send_message": Stop(1)}
-    if after:
-        del stops["send_message"]  # or no first word but one would ever be there
     engine = PlanningEngine({"book_table": SIX, "weather": ROME}, stops=stops)
     with pytest.raises(PodiumError) as raised:
         await told(model_on(engine).stream(turn(BOTH)))
     assert raised.value is error
-    assert sorted(engine.aborted) == ["book_table", "send_message", "weather"]
+    # Each was asked about the whole request and about either clause.
+    assert sorted(engine.aborted) == sorted(["book_table", "send_message", "weather"] * 3)
     assert nothing_left()
 
 
@@ -309,37 +275,30 @@ async def test_an_engine_that_fails_for_every_tool() -> None:
     assert nothing_left()
 
 
-async def test_what_was_sealed_before_a_failure_is_told() -> None:
-    engine = PlanningEngine({"book_table": SIX, "weather": ROME}, stops={"book_table": Stop(60, Unavailable("gone"))})
-    async with aclosing(model_on(engine).stream(turn(BOTH))) as events:  # type: ignore[type-var]
-        assert call_of(await anext(events)) == ("weather", {"city": "Rome"})
-        with pytest.raises(Unavailable):
-            await anext(events)
-    assert nothing_left()
-
-
-async def test_closing_early_aborts_every_generation() -> None:
-    stops = {"weather": Stop(8), "send_message": Stop(8)}
-    engine = PlanningEngine(
-        {"book_table": SIX + "\n" + NO, "weather": ROME, "send_message": "yes | to: Ann"}, stops=stops
-    )
+async def test_closing_early() -> None:
+    """Behind the first call nothing is written any more; talk is aborted."""
+    engine = PlanningEngine({"book_table": SIX, "weather": ROME})
     async with aclosing(model_on(engine).stream(turn(BOTH))) as events:  # type: ignore[type-var]
         assert call_of(await anext(events)) == SIX_MEANT
-        await asyncio.gather(*(stop.reached.wait() for stop in stops.values()))
-    assert sorted(engine.aborted) == ["book_table", "send_message", "weather"]
+        assert nothing_left()
+    engine = PlanningEngine(stops={TALK: Stop(4)})
+    async with aclosing(model_on(engine).stream(turn("I feel sad"))) as events:  # type: ignore[type-var]
+        assert isinstance(await anext(events), TextDelta)
+    assert sorted(engine.aborted) == ["book_table", "send_message", TALK, "weather"]
     assert nothing_left()
 
 
-async def test_cancelling_a_turn_that_waits_for_the_model() -> None:
+@pytest.mark.parametrize(("text", "times"), [("weather in Rome", 1), (BOTH, 3)])
+async def test_cancelling_a_turn_that_waits_for_the_model(text: str, times: int) -> None:
     """Whoever reads is cancelled while nothing comes."""
     stop = Stop(8)
     engine = PlanningEngine({"weather": ROME}, stops={"weather": stop})
-    reading = asyncio.create_task(told(model_on(engine).stream(turn("weather in Rome"))))
+    reading = asyncio.create_task(told(model_on(engine).stream(turn(text))))
     await stop.reached.wait()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert sorted(engine.aborted) == ["book_table", "send_message", "weather"]
+    assert sorted(engine.aborted) == sorted(["book_table", "send_message", "weather"] * times)
     assert nothing_left()
 
 
@@ -366,76 +325,9 @@ async def test_fifty_turns_at_once_keep_apart() -> None:
     assert nothing_left()
 
 
-class Odds:
-    """Stands in for the matcher: fixed log-odds, and how often it was prepared."""
-
-    def __init__(self, odds: Mapping[str, float]) -> None:
-        self.odds = odds
-        self.prepared_for: list[list[str]] = []
-
-    def prepared(self, specs: Sequence[Any]) -> Any:
-        self.prepared_for.append([tool.name for tool in specs])
-        return lambda request: self.odds
-
-
-@pytest.fixture
-def matched() -> Any:
-    """Return a function that makes a model whose matcher says what it is told."""
-
-    def make(engine: PlanningEngine, odds: Odds) -> Any:
-        return model_on(engine, matcher=odds)
-
-    return make
-
-
-async def test_the_matcher_chooses_whom_the_model_is_asked_about(matched: Any) -> None:
-    """The six likeliest, none that is hopeless; and it is prepared once for a set of tools."""
-    tools = [spec({"x": {"type": "string"}}, name=f"tool_{number}") for number in range(9)]
-    odds = Odds({f"tool_{number}": 3.0 - number for number in range(9)})
-    engine = PlanningEngine()
-    model = matched(engine, odds)
-    for _ in range(2):
-        await told(model.stream(turn("do x", tools)))
-    assert engine.shown[:6] == [f"tool_{number}" for number in range(6)]
-    assert engine.shown[6] == TALK
-    assert len(odds.prepared_for) == 1
-    odds.odds = {f"tool_{number}": -6.0 for number in range(9)} | {"tool_8": -4.0}
-    engine.shown.clear()
-    await told(model.stream(turn("do x", tools)))
-    assert engine.shown == ["tool_8", TALK]
-    odds.odds = {f"tool_{number}": -6.0 for number in range(9)}
-    engine.shown.clear()
-    await told(model.stream(turn("do x", tools)))
-    assert engine.shown == [TALK]
-
-
-@pytest.mark.parametrize(("sure", "odds", "meant"), [(0.6, -2.0, False), (0.9, -2.0, True), (0.6, 2.0, True)])
-async def test_the_matcher_has_a_say(matched: Any, sure: float, odds: float, meant: bool) -> None:
-    """A doubtful "yes" about a tool that does not look like the request is none."""
-    engine = PlanningEngine({"weather": ROME}, sure={"weather": sure})
-    _, calls, _ = await told(matched(engine, Odds({"weather": odds})).stream(turn("weather in Rome", [WEATHER])))
-    assert bool(calls) is meant
-
-
-async def test_warming_reads_every_tool_once() -> None:
-    """What is read is what each request to the tool begins with."""
-    engine = PlanningEngine({"weather": ROME})
-    model = model_on(engine)
-    assert await model.warm([*TOOLS, ASK_USER]) == ()
-    assert sorted(engine.shown) == ["book_table", "send_message", TALK, "weather"]
-    assert all(request.max_tokens == 1 for request in engine.requests)
-    (warmed,) = [text_of(request) for request in engine.requests if "tool\nweather(" in text_of(request)]
-    engine.requests.clear()
-    await told(model.stream(turn("weather in Rome")))
-    (asked,) = [text_of(request) for request in engine.requests if "tool\nweather(" in text_of(request)]
-    prefix = warmed.partition("<|im_end|>")[0]
-    assert asked.startswith(prefix)
-    assert prefix.endswith("Tell the weather in a city")
-
-
 async def test_text_that_looks_like_a_call_is_talk(caplog: pytest.LogCaptureFixture) -> None:
     """What stands in for `yes` is not taken for it."""
-    engine = PlanningEngine({"weather": "yesterday | city: Rome", "send_message": "y", "book_table": "ye\nyes"})
+    engine = PlanningEngine({"weather": "yesterday | city: Rome", "send_message": "perhaps", "book_table": "ye\nyes"})
     events = [event async for event in model_on(engine).stream(turn("weather in Rome"))]
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["Fi", "ne", "."]
     assert MESSAGE.name in engine.shown

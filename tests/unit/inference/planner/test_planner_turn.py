@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import permutations
 from typing import Any
 
 import pytest
-from planner_fakes import TODAY, asked, spec
+from planner_fakes import asked, proposed, shown, spec
 
-from podium.inference.guided.toolset import ToolSet
+from podium.inference.planner.competing import Proposal
 from podium.inference.planner.lines import Line
-from podium.inference.planner.shown import ShownTool, shown_tool
+from podium.inference.planner.shown import ShownTool
 from podium.inference.planner.turn import PlannedTurn, answers_of
 from podium.orchestration.ask_user import ASK_USER
 from podium.orchestration.chat import (
@@ -29,40 +30,90 @@ TEXT = {"type": "string"}
 DATE = {"type": "string", "format": "date"}
 
 
-def shown(tool: ToolSpec) -> ShownTool:
-    return shown_tool(ToolSet([tool], TODAY).tools[tool.name], TODAY)
+def calls_of(events: Iterable[ToolCallSealed]) -> list[tuple[str, Any]]:
+    return [(event.tool, json.loads(event.arguments_json)) for event in events]
 
 
-def calls_of(events: Iterable[ToolCallSealed | None]) -> list[tuple[str, Any]]:
-    return [(event.tool, json.loads(event.arguments_json)) for event in events if event is not None]
+def turn_of(request: str, *, asks: bool = False, answers: Sequence[Any] | None = None) -> PlannedTurn:
+    return PlannedTurn(asked(request), asks=asks, answers=answers)
 
 
-def taken(turn: PlannedTurn, *lines: tuple[ShownTool, str]) -> list[tuple[str, Any]]:
-    """Return the calls of a whole turn."""
-    return calls_of([*(turn.take(tool, Line(line)) for tool, line in lines), *turn.rest()])
+def taken(
+    request: str, *lines: tuple[ShownTool, str], asks: bool = False, answers: Sequence[Any] | None = None
+) -> list[tuple[str, Any]]:
+    """Return the calls of a whole turn; all lines are sure of their tools."""
+    proposals = [proposed(tool, line, request, 6.0) for tool, line in lines]
+    return calls_of(turn_of(request, asks=asks, answers=answers).calls(proposals))
 
 
 BOOK = shown(spec({"place": TEXT, "day": DATE}, name="book", description="Book a table."))
-REQUEST = asked("book The Old Mill tomorrow and Luigi's on Friday, then tell Ann")
+REQUEST = "book The Old Mill tomorrow and Luigi's on Friday, then tell Ann"
+MILL, LUIGI = "yes | place: The Old Mill | day: tomorrow", "yes | place: Luigi's | day: Friday"
 
 
 @pytest.mark.parametrize("line", ["no", "nothing", "", "yes|place: x", "yesterday | place: The Old Mill"])
 def test_lines_that_are_no_call(line: str) -> None:
-    turn = PlannedTurn(REQUEST, asks=False)
-    assert taken(turn, (BOOK, line)) == []
+    turn = turn_of(REQUEST)
+    assert list(turn.calls([proposed(BOOK, line, REQUEST)])) == []
     assert (turn.sealed, turn.question) == (0, "")
 
 
 def test_no_more_than_sixteen_calls() -> None:
     """A model that goes round in circles ends somewhere."""
-    turn = PlannedTurn(REQUEST, asks=False)
-    assert len(taken(turn, *((BOOK, f"yes | place: p{n} | day: tomorrow") for n in range(30)))) == 16
+    assert len(taken(REQUEST, *((BOOK, f"yes | place: p{n} | day: tomorrow") for n in range(30)))) == 16
+
+
+def test_calls_come_in_the_order_of_the_request() -> None:
+    """Whichever was proposed first; and the same call once, wherever else it was proposed."""
+    wanted = [
+        ("book", {"place": "The Old Mill", "day": "2026-11-22"}),
+        ("book", {"place": "Luigi's", "day": "2026-11-27"}),
+    ]
+    for lines in permutations([MILL, LUIGI, MILL]):
+        assert taken(REQUEST, *((BOOK, line) for line in lines)) == wanted
+    clause = proposed(BOOK, LUIGI, REQUEST, 2.0, part="Luigi's on Friday")
+    first = proposed(BOOK, MILL, REQUEST, 3.0)
+    for proposals in ([first, clause], [clause, first], [first, clause, proposed(BOOK, LUIGI, REQUEST, 3.0)]):
+        assert calls_of(turn_of(REQUEST).calls(proposals)) == wanted
+
+
+def test_neighbours_are_not_made_together() -> None:
+    """A tool that copies another one's words is not meant, nor asked about, when that one lacks nothing."""
+    move = shown(spec({"place": TEXT, "code": TEXT}, name="move", description="Move a booking."))
+    likely, other = proposed(BOOK, MILL, REQUEST, 4.0), proposed(move, "yes | place: The Old Mill", REQUEST, 5.0)
+    assert calls_of(turn_of(REQUEST, asks=True).calls([other, likely])) == taken(REQUEST, (BOOK, MILL))
+
+
+def test_what_is_open_is_filled_but_not_from_another_call() -> None:
+    """The day that the second call stopped before; the first one's is not taken for it."""
+    first, second = "yes | place: The Old Mill | day: tomorrow", "yes | place: Luigi's"
+    request = "book The Old Mill tomorrow and Luigi's on Friday"
+    assert taken(request, (BOOK, second), (BOOK, first))[1] == ("book", {"place": "Luigi's", "day": "2026-11-27"})
+    request = "book The Old Mill tomorrow and Luigi's"
+    calls = taken(request, (BOOK, second), (BOOK, first), asks=True)
+    assert calls[1:] == [("ask_user", {"question": "Book a table: which day?"})]
+
+
+def test_a_clause_is_filled_from_its_own_words() -> None:
+    """Where its places are counted from is no matter."""
+    clause = proposed(BOOK, "yes | place: Luigi's", REQUEST, 2.0, part="Luigi's on Friday")
+    whole = proposed(BOOK, MILL, REQUEST, 3.0)
+    assert calls_of(turn_of(REQUEST).calls([clause, whole])) == taken(REQUEST, (BOOK, MILL), (BOOK, LUIGI))
+
+
+def test_an_optional_value_that_nobody_said() -> None:
+    tool = shown(spec({"place": TEXT, "note": TEXT}, required=["place"]))
+    text = "yes | place: Luigi's | note: birthday"
+    for logprob, more in ((-3.0, {}), (-0.1, {"note": "birthday"})):
+        line = Line(text, 0.5, ((20, 0.0), (len(text), logprob)))
+        (call,) = turn_of(REQUEST).calls([Proposal(tool, line, 3.0, asked(REQUEST))])
+        assert json.loads(call.arguments_json) == {"place": "Luigi's", **more}
 
 
 def test_a_line_without_a_value_is_the_same_as_one_that_says_so() -> None:
     """Either lacks the day; it is asked for once."""
-    turn = PlannedTurn(REQUEST, asks=True)
-    calls = taken(turn, (BOOK, "yes | place: The Old Mill | day: ?"), (BOOK, "yes | place: The Old Mill"))
+    lines = [(BOOK, "yes | place: The Old Mill | day: ?"), (BOOK, "yes | place: The Old Mill")]
+    calls = taken("book The Old Mill", *lines, asks=True)
     assert calls == [("ask_user", {"question": "Book a table: which day?"})]
 
 
@@ -81,8 +132,7 @@ KINDS = spec(
 
 def test_the_kinds_of_questions() -> None:
     """Choices for an enum, yes or no for a boolean, else words; no more than four about one call."""
-    turn = PlannedTurn(asked("a room"), asks=True)
-    calls = taken(turn, (shown(KINDS), "yes"))
+    calls = taken("a room", (shown(KINDS), "yes"), asks=True)
     assert calls == [
         ("ask_user", {"question": "Book a room: which room?", "kind": "choice", "choices": ["sea", "garden"]}),
         ("ask_user", {"question": "Book a room: which floor?", "kind": "choice", "choices": ["1", "2", "3"]}),
@@ -104,8 +154,7 @@ def test_questions_are_such_as_ask_user_takes(tool: ToolSpec) -> None:
     """A choice among more values than it can offer is asked in words."""
     from jsonschema import Draft202012Validator
 
-    turn = PlannedTurn(asked("do it"), asks=True)
-    calls = taken(turn, (shown(tool), "yes"))
+    calls = taken("do it", (shown(tool), "yes"), asks=True)
     assert calls
     for _, arguments in calls:
         Draft202012Validator(dict(ASK_USER.input_schema)).validate(arguments)
@@ -114,36 +163,37 @@ def test_questions_are_such_as_ask_user_takes(tool: ToolSpec) -> None:
 
 def test_answers_are_read_as_the_tool_wants_them() -> None:
     """In the order of the questions; what can not be read is given as it is, what nobody answered is left out."""
-    turn = PlannedTurn(asked("a room"), asks=True, answers=["garden", "2", False, " Ann "])
-    assert taken(turn, (shown(KINDS), "yes")) == [
+    line = (shown(KINDS), "yes")
+    assert taken("a room", line, asks=True, answers=["garden", "2", False, " Ann "]) == [
         ("room", {"room": "garden", "floor": 2, "with_balcony": False, "guest_name": "Ann"})
     ]
-    turn = PlannedTurn(asked("a room"), asks=True, answers=["roof", None])
-    assert taken(turn, (shown(KINDS), "yes")) == [("room", {"room": "roof"})]
+    assert taken("a room", line, asks=True, answers=["roof", None]) == [("room", {"room": "roof"})]
 
 
 def test_answers_find_their_calls_whichever_line_came_first() -> None:
     """The model is asked about all tools at once, so the order of the lines is not that of the turn before."""
     hotel = shown(spec({"day": DATE}, name="hotel", description="Book a hotel."))
-    book, stay = (BOOK, "yes | place: The Old Mill | day: ?"), (hotel, "yes | day: ?")
-    second = (BOOK, "yes | place: Luigi's | day: ?")
-    questions = taken(PlannedTurn(REQUEST, asks=True), stay, book, second)
-    assert [call["question"][:12] for _, call in questions] == ["Book a table", "Book a table", "Book a hotel"]
-    wanted = [
-        ("book", {"place": "The Old Mill", "day": "2026-11-22"}),
-        ("book", {"place": "Luigi's", "day": "2026-11-27"}),
-        ("hotel", {"day": "2026-11-28"}),
+    lines = [
+        (BOOK, "yes | place: The Old Mill | day: ?"),
+        (hotel, "yes | day: ?"),
+        (BOOK, "yes | place: Luigi's | day: ?"),
     ]
-    for lines in ([stay, book, second], [book, stay, second], [book, second, stay]):
-        turn = PlannedTurn(REQUEST, asks=True, answers=["tomorrow", "Friday", "2026-11-28"])
-        assert taken(turn, *lines) == wanted
+    request = "a hotel and The Old Mill and Luigi's"
+    questions = taken(request, *lines, asks=True)
+    assert [call["question"][:12] for _, call in questions] == ["Book a table", "Book a table", "Book a hotel"]
+    for order in permutations(lines):
+        assert taken(request, *order, asks=True, answers=["tomorrow", "Friday", "2026-11-28"]) == [
+            ("book", {"place": "The Old Mill", "day": "2026-11-22"}),
+            ("book", {"place": "Luigi's", "day": "2026-11-27"}),
+            ("hotel", {"day": "2026-11-28"}),
+        ]
 
 
 def test_complete_calls_are_not_made_again() -> None:
     """The turn before made them; only what waited for answers is left."""
-    turn = PlannedTurn(REQUEST, asks=True, answers=["Friday"])
-    lines = [(BOOK, "yes | place: The Old Mill | day: tomorrow"), (BOOK, "yes | place: Luigi's | day: ?")]
-    assert taken(turn, *lines) == [("book", {"place": "Luigi's", "day": "2026-11-27"})]
+    lines = [(BOOK, MILL), (BOOK, "yes | place: Luigi's | day: ?")]
+    calls = taken("book The Old Mill tomorrow and Luigi's", *lines, asks=True, answers=["Friday"])
+    assert calls == [("book", {"place": "Luigi's", "day": "2026-11-27"})]
 
 
 OUTPUT = {"properties": {"id": TEXT, "phone_number": TEXT, "a/b": TEXT}}
@@ -171,60 +221,64 @@ def tell(name: str, **more: Any) -> ShownTool:
 def test_a_value_from_another_calls_result(
     sources: Sequence[ShownTool], argument: str, reference: Mapping[str, str]
 ) -> None:
-    """Of the call with the best suiting field; sealed last, under the numbers of the lines."""
-    lines = [(source, "yes | name: Ann") for source in sources]
+    """Of the call with the best suiting field; sealed last, under the numbers of the request's order."""
+    lines = [(source, f"yes | name: {name}") for source, name in zip(sources, ("Ann", "Ben"), strict=False)]
     last = (tell(argument), f"yes | {argument}: $ | text: tomorrow")
-    for order in ([*lines, last], [last, *lines]):
-        turn = PlannedTurn(REQUEST, asks=False)
-        calls = taken(turn, *order)
+    for order in permutations([*lines, last]):
+        calls = taken("find Ann and look up Ben, then tell them tomorrow", *order)
         assert [name for name, _ in calls] == [*(source.name for source in sources), "tell"]
-        number = int(reference["$from"][1:]) + (order[0] is last)
-        assert calls[-1][1] == {argument: {**reference, "$from": f"${number}"}, "text": "tomorrow"}
+        assert calls[-1][1] == {argument: reference, "text": "tomorrow"}
+
+
+def test_a_reference_to_a_call_whose_words_come_later() -> None:
+    """It is made after it all the same, and names it by its number."""
+    lines = [(FIND, "yes | name: Ann"), (tell("phone"), "yes | phone: $ | text: hello")]
+    find, told = turn_of(text := "say hello and find Ann").calls([proposed(*line, text, 6.0) for line in lines])
+    assert (find.tool, find.provider_id, told.provider_id) == ("find", "$2", "$1")
+    assert json.loads(told.arguments_json)["phone"] == {"$from": "$2", "path": "/phone_number"}
 
 
 def test_references_with_nothing_to_refer_to() -> None:
     """Nor do two calls refer to one another."""
     told = tell("phone")
-    turn = PlannedTurn(REQUEST, asks=True)
     lines = [(told, "yes | phone: $ | text: tomorrow"), (told, "yes | phone: $ | text: Friday")]
-    assert taken(turn, *lines) == [("tell", {"text": "tomorrow"}), ("tell", {"text": "Friday"})]
+    assert taken(REQUEST, *lines, asks=True) == [("tell", {"text": "tomorrow"}), ("tell", {"text": "Friday"})]
 
 
-LINKED = [(FIND, "yes | name: ?"), (tell("phone"), "yes | phone: $ | text: tomorrow")]
+LINKED_REQUEST = "book The Old Mill tomorrow, then look it up and say hello"
+LINKED = [(FIND, "yes | name: ?"), (tell("phone"), "yes | phone: $ | text: hello")]
+LINKED_MEANT = ("tell", {"phone": {"$from": "$2", "path": "/phone_number"}, "text": "hello"})
 
 
 def test_what_needs_the_result_of_a_lacking_call_waits_with_it() -> None:
     """Its reference would point nowhere in this turn; in the next it names the call as that turn does."""
-    first = PlannedTurn(REQUEST, asks=True)
-    assert taken(first, *LINKED) == [("ask_user", {"question": "Find a person: which name?"})]
-    second = PlannedTurn(REQUEST, asks=True, answers=["Ann"])
-    wanted = {"phone": {"$from": "$1", "path": "/phone_number"}, "text": "tomorrow"}
-    assert taken(second, *LINKED) == [("find", {"name": "Ann"}), ("tell", wanted)]
+    first = taken(LINKED_REQUEST, *LINKED, asks=True)
+    assert first == [("ask_user", {"question": "Find a person: which name?"})]
+    second = taken(LINKED_REQUEST, *LINKED, asks=True, answers=["Ann"])
+    assert second == [("find", {"name": "Ann"}), LINKED_MEANT]
 
 
 def test_a_lacking_call_and_what_needs_it_without_questions() -> None:
     """Alone they are a question in words; beside others they are made, the source first."""
-    alone = PlannedTurn(REQUEST, asks=False)
-    assert taken(alone, *LINKED) == []
+    alone = turn_of(LINKED_REQUEST)
+    assert list(alone.calls([proposed(*line, LINKED_REQUEST, 6.0) for line in LINKED])) == []
     assert alone.question == "Find a person: please tell me the name."
-    beside = PlannedTurn(REQUEST, asks=False)
-    calls = taken(beside, (BOOK, "yes | place: The Old Mill | day: tomorrow"), *LINKED)
-    wanted = {"phone": {"$from": "$2", "path": "/phone_number"}, "text": "tomorrow"}
+    calls = taken(LINKED_REQUEST, (BOOK, MILL), *LINKED)
+    wanted = {"phone": {"$from": "$3", "path": "/phone_number"}, "text": "hello"}
     assert calls[1:] == [("find", {}), ("tell", wanted)]
 
 
 def test_a_linked_call_is_made_once_though_another_lacks_something() -> None:
     """It needed the complete call, and was made with it."""
+    request = "find Ann and say hello and book Luigi's"
     lines = [(FIND, "yes | name: Ann"), (BOOK, "yes | place: Luigi's | day: ?"), LINKED[1]]
-    first, second = PlannedTurn(REQUEST, asks=True), PlannedTurn(REQUEST, asks=True, answers=["Friday"])
-    assert [name for name, _ in taken(first, *lines)] == ["find", "tell", "ask_user"]
-    assert [name for name, _ in taken(second, *lines)] == ["book"]
+    assert [name for name, _ in taken(request, *lines, asks=True)] == ["find", "tell", "ask_user"]
+    assert [name for name, _ in taken(request, *lines, asks=True, answers=["Friday"])] == ["book"]
 
 
 def test_a_call_that_lacks_one_value_and_is_given_another() -> None:
     """Made beside others, it keeps its reference."""
-    turn = PlannedTurn(REQUEST, asks=False)
-    calls = taken(turn, (FIND, "yes | name: Ann"), (tell("phone"), "yes | phone: $ | text: ?"))
+    calls = taken("find Ann and tell her", (FIND, "yes | name: Ann"), (tell("phone"), "yes | phone: $ | text: ?"))
     assert calls[1] == ("tell", {"phone": {"$from": "$1", "path": "/phone_number"}})
 
 
@@ -237,31 +291,25 @@ def normalise(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def test_a_tool_that_refuses() -> None:
     """It gets its canonical form where it has one, and else what was said, to complain of it itself."""
     tool = shown(spec({"place": TEXT, "day": DATE}, normalise=normalise))
-    turn = PlannedTurn(REQUEST, asks=False)
-    lines = [(tool, "yes | place: Luigi's | day: Friday"), (tool, "yes | place: The Old Mill | day: tomorrow")]
-    assert taken(turn, *lines) == [
-        ("book", {"place": "LUIGI", "day": "2026-11-27"}),
+    assert taken(REQUEST, (tool, LUIGI), (tool, MILL)) == [
         ("book", {"place": "The Old Mill", "day": "2026-11-22"}),
+        ("book", {"place": "LUIGI", "day": "2026-11-27"}),
     ]
 
 
 def test_a_reference_is_not_shown_to_the_tool_as_a_value() -> None:
     tool = shown(spec({"place": TEXT, "day": DATE}, name="tell", normalise=normalise))
-    turn = PlannedTurn(REQUEST, asks=False)
-    calls = taken(turn, (FIND, "yes | name: Ann"), (tool, "yes | place: $ | day: tomorrow"))
-    assert calls[1] == ("tell", {"place": {"$from": "$1", "path": "/id"}, "day": "2026-11-22"})
+    calls = taken(REQUEST, (FIND, "yes | name: Ann"), (tool, "yes | place: $ | day: tomorrow"))
+    assert calls[1] == ("tell", {"place": {"$from": "$2", "path": "/id"}, "day": "2026-11-22"})
 
 
 def test_how_sure_and_under_which_number() -> None:
-    turn = PlannedTurn(REQUEST, asks=False)
-    first = turn.take(BOOK, Line("yes | place: The Old Mill | day: tomorrow", 0.25))
-    assert turn.take(BOOK, Line("yes | place: The Old Mill | day: ?", 0.5)) is None
-    third = turn.take(BOOK, Line("yes | place: Luigi's | day: Friday"))
-    assert first is not None
-    assert third is not None
-    assert (first.provider_id, first.confidence) == ("$1", 0.25)
-    assert (third.provider_id, third.confidence) == ("$3", None)
-    assert [call.confidence for call in turn.rest()] == [0.5]
+    """What lacks something is sealed last and keeps its number."""
+    request = "book The Old Mill tomorrow and Rosa's and Luigi's on Friday"
+    lines = [Line(LUIGI), Line("yes | place: Rosa's | day: ?", 0.5), Line(MILL, 0.25)]
+    turn = turn_of(request)
+    calls = list(turn.calls([Proposal(BOOK, line, 3.0, asked(request)) for line in lines]))
+    assert [(call.provider_id, call.confidence) for call in calls] == [("$1", 0.25), ("$3", None), ("$2", 0.5)]
     assert turn.sealed == 3
 
 

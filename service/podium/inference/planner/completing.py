@@ -1,0 +1,145 @@
+"""Fills what the model's call leaves open by what the request says beyond doubt.
+
+A small model stops a little early. What is left in the request then fills what is left of the call,
+where its form tells: numbers, days, times, the names of an enum's values, what stands in quotes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from podium.inference.guided.assignment import assign
+from podium.inference.guided.slots import SlotKind, name_words
+from podium.inference.guided.spans import Span, SpanKind, Word
+from podium.inference.guided.utterance import Token, Utterance
+from podium.inference.planner.parameters import Parameter
+from podium.inference.planner.settling import Place, Settled, overlap, within_another
+from podium.inference.planner.shown import ShownTool
+from podium.inference.planner.values import ReadCall, Unreadable, put, read_value
+
+__all__ = ["completed"]
+
+_TYPED = frozenset(
+    {
+        SlotKind.INTEGER, SlotKind.NUMBER, SlotKind.DATE, SlotKind.TIME, SlotKind.DATETIME, SlotKind.ENUM,
+        SlotKind.BOOLEAN, SlotKind.EMAIL, SlotKind.URL,
+    }
+)  # fmt: skip
+_WORDS = frozenset({SlotKind.TEXT, SlotKind.QUOTED})
+# Likeness of words at which what the model wrote means an option ("puppy" and `dog`).
+_ALIKE = 0.3
+
+
+def completed(
+    call: ReadCall, held: Settled, shown: ShownTool, request: Utterance, taken: Sequence[Place]
+) -> tuple[ReadCall, list[Place]]:
+    """Fill what a call leaves open with what the request still holds.
+
+    Args:
+        call: as it was read.
+        held: where its values stand; those that could not be read count as free.
+        shown: its tool.
+        request: taken apart.
+        taken: what this and the other calls take from the request.
+
+    Returns:
+        The call, and what it takes besides.
+    """
+    taken = [place for place in taken if place not in _freed(call, held)]
+    said = set(held.call.values) - set(held.call.unsaid) - set(call.unreadable)
+    arguments = json.loads(json.dumps(call.arguments, default=str))
+    found: list[Place] = []
+    # The surest first; what is left to copies that the request does not bear out is better than nothing.
+    for ways in (_left_over, _quoted, _alike, _doubtful):
+        open_ = {name: parameter for name, parameter in shown.parameters.items() if name not in said}
+        for name, value, places in ways(open_, held, shown, _without(request, [*taken, *found])):
+            put(arguments, shown.parameters[name].path, value)
+            found += places
+            said.add(name)
+    unsaid = tuple(name for name in call.unsaid if name not in said)
+    return replace(call, arguments=arguments, unsaid=unsaid), found
+
+
+_Open = Mapping[str, Parameter]
+_Found = Iterator[tuple[str, Any, Sequence[Place]]]
+
+
+def _freed(call: ReadCall, held: Settled) -> list[Place]:
+    """Return what only values take that could not be read."""
+    good = {place for name, places in held.places.items() if name not in call.unreadable for place in places}
+    return [place for name in call.unreadable for place in held.places.get(name, ()) if place not in good]
+
+
+def _left_over(open_: _Open, _held: Settled, shown: ShownTool, request: Utterance) -> _Found:
+    slots = [
+        replace(parameter.slot, name=name, required=parameter.required)
+        for name, parameter in open_.items()
+        if parameter.slot.kind in _TYPED and not parameter.slot.many
+    ]
+    best = assign(slots, shown.tool.profiles, request, shown.tool.evidence)[0]
+    found: list[Place] = []
+    # Options are chosen apart from the rest: a word of the request is one thing or the other.
+    for name in sorted(best.places, key=lambda name: (not open_[name].required, bool(open_[name].options))):
+        if best.places[name] and not any(overlap(place, found) for place in best.places[name]):
+            found += best.places[name]
+            yield name, best.values[name], best.places[name]
+
+
+def _quoted(open_: _Open, _held: Settled, _shown: ShownTool, request: Utterance) -> _Found:
+    """Give the only quotation to the only text that is required."""
+    quoted = [span for span in request.spans if span.kind is SpanKind.QUOTED]
+    texts = [n for n, p in open_.items() if p.required and p.slot.kind in _WORDS and not p.slot.many]
+    if len(quoted) == len(texts) == 1:
+        yield texts[0], quoted[0].text, [(quoted[0].start, quoted[0].end)]
+
+
+def _alike(open_: _Open, held: Settled, shown: ShownTool, _request: Utterance) -> _Found:
+    """Read what names no option as the one that means nearly the same."""
+    for name, parameter in open_.items():
+        evidence = shown.tool.evidence.get(name)
+        words = re.findall(r"[a-z]+", held.call.values.get(name, "").lower())
+        if evidence is None or evidence.vectors is None or not parameter.slot.options or parameter.slot.many:
+            continue
+        near = [
+            (evidence.vectors.similarity(word, part), str(option), option)
+            for word in words
+            for option in parameter.slot.options
+            for part in name_words(str(option))
+        ]
+        best = max(near, default=(0.0, "", None))
+        if best[0] >= _ALIKE:
+            yield name, best[2], ()
+
+
+def _doubtful(open_: _Open, held: Settled, _shown: ShownTool, request: Utterance) -> _Found:
+    for name in open_.keys() & held.doubtful.keys():
+        with suppress(Unreadable):
+            yield name, read_value(open_[name].slot, held.doubtful[name], request), ()
+
+
+def _without(request: Utterance, taken: Sequence[Place]) -> Utterance:
+    """Return the request without what is taken, and without the numbers that are part of something longer."""
+    text = request.text
+    for start, end in taken:
+        text = text[: max(0, start)] + " " * (min(len(text), end) - max(0, start)) + text[max(0, end) :]
+
+    def free(found: Span | Word | Token) -> bool:
+        return not overlap((found.start, found.end), taken)
+
+    return replace(
+        request,
+        text=text,
+        words=tuple(filter(free, request.words)),
+        spans=tuple(
+            span
+            for span in request.spans
+            if free(span) and not (span.kind is SpanKind.NUMBER and within_another((span.start, span.end), request))
+        ),
+        leading=tuple(filter(free, request.leading)),
+        tokens=tuple(filter(free, request.tokens)),
+    )
