@@ -10,7 +10,8 @@ Method: LoRA (Hu et al. 2021, arXiv 2106.09685), W' = W + (alpha / rank) B A wit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +101,7 @@ class Planner(torch.nn.Module):
             float(field["llama.rope.freq_base"]),
             float(field["llama.attention.layer_norm_rms_epsilon"]),
         )
+        self._additions = True
         self.dtype, self.rank, self.scale = dtype, rank, alpha / max(1, rank)
         weights = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
         self._orders = {
@@ -146,10 +148,19 @@ class Planner(torch.nn.Module):
             found[f"blk.{layer}.{name}.weight"] = (self.a[key].detach().numpy().copy(), b.copy())
         return found
 
+    @contextmanager
+    def untrained(self) -> Iterator[None]:
+        """Compute without the additions, as the model was before."""
+        self._additions = False
+        try:
+            yield
+        finally:
+            self._additions = True
+
     def _linear(self, x: torch.Tensor, layer: int, weight: str, names: Sequence[str]) -> torch.Tensor:
         y = F.linear(x, self.frozen[layer][weight])
         keys = [f"{layer}-{name}" for name in names if f"{layer}-{name}" in self.a]
-        if not keys:
+        if not keys or not self._additions:
             return y
         # What shares an input is multiplied at once: small products cost more than their arithmetic.
         a = torch.cat([self.a[key] for key in keys]).to(self.dtype)

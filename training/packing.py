@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 
@@ -10,7 +11,7 @@ from podium.inference.planner.prompt import PromptEncoder
 from training.examples import Block
 from training.network import Packed
 
-__all__ = ["pack"]
+__all__ = ["pack", "read_only"]
 
 _LONGEST_SEGMENT = 160
 _LONGEST_PREFIX = 320  # beyond it the examples are left out
@@ -48,3 +49,16 @@ def pack(blocks: Sequence[Block], encoder: PromptEncoder) -> Packed:
             weights += [0.0] * (len(asked) - 1) + [_DECISION_WEIGHT] + [1.0] * (len(told) - 1)
         layout.append((first, len(prefix), lengths))
     return Packed(torch.tensor(tokens), torch.tensor(positions), layout, torch.tensor(targets), torch.tensor(weights))
+
+
+def read_only(texts: Sequence[Sequence[int]]) -> Packed:
+    """Pack texts of tokens with nothing to learn in them."""
+    tokens = torch.tensor([token for text in texts for token in text])
+    starts = list(accumulate((len(text) for text in texts), initial=0))
+    return Packed(
+        tokens,
+        torch.cat([torch.arange(len(text)) for text in texts]),
+        [(start, len(text), []) for start, text in zip(starts, texts, strict=False)],
+        torch.full_like(tokens, _NOTHING),
+        torch.zeros(len(tokens)),
+    )

@@ -28,7 +28,8 @@ from podium.inference.tokenizer import Tokenizer
 from training.cards import CARDS, Domain, load_domain
 from training.examples import Block, scenes
 from training.network import Planner
-from training.packing import pack
+from training.packing import pack, read_only
+from training.talk import talks
 
 __all__ = ["evaluate", "main", "split_domains"]
 
@@ -44,9 +45,12 @@ _USUAL_WEIGHT = 500
 _LONGEST_STEP = 1.0  # the gradient's norm is cut to it
 
 
-# What is summed over pairs of tool and request: `(loss, its weight, decided, pairs, exact, calls)`. Decided are
-# the pairs whose yes or no was right; exact the calls whose every token was the likeliest one.
-_FIGURES = 6
+# What is summed: over pairs of tool and request `loss, its weight, decided, pairs, exact, calls`, decided being the
+# pairs whose yes or no was right, exact the calls whose every token was the likeliest one; over texts that are not
+# planning `drift, tokens`, see `_drift`.
+_FIGURES = 8
+# Such texts that each worker reads an update, and what a token of them weighs beside one of a call.
+_TALKS, _TALK_WEIGHT = 2, 0.5
 
 
 def _losses(net: Planner, chunk: Sequence[Block], encoder: PromptEncoder) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,10 +70,26 @@ def _losses(net: Planner, chunk: Sequence[Block], encoder: PromptEncoder) -> tup
             for length in lengths:
                 told = right[start : start + length][learned[start : start + length]]
                 call = len(told) > _NO_TOKENS
-                figures += torch.tensor([0, 0, told[0], 1, call and told.all(), call])
+                figures[:6] += torch.tensor([0, 0, told[0], 1, call and told.all(), call])
                 start += length
         figures[:2] = torch.stack([loss, weights.sum()])
     return loss, figures
+
+
+def _drift(net: Planner, texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return how far the model has come from its untrained self on some texts, and the figures.
+
+    That is the Kullback-Leibler divergence of the untrained model's next tokens from its own, in nats, summed over all
+    tokens.
+    """
+    packed = read_only(texts)
+    with torch.no_grad(), net.untrained():
+        before = net.logits(net(packed)).float().log_softmax(-1)
+    now = net.logits(net(packed)).float().log_softmax(-1)
+    drift = F.kl_div(now, before, log_target=True, reduction="sum")
+    figures = torch.zeros(_FIGURES)
+    figures[6:] = torch.tensor([drift.item(), len(packed.tokens)])
+    return drift, figures
 
 
 @torch.no_grad()
@@ -82,8 +102,9 @@ def evaluate(net: Planner, held_out: Sequence[Block], encoder: PromptEncoder) ->
 
 
 def _shares(figures: torch.Tensor) -> dict[str, float]:
-    loss, weight, decided, pairs, exact, calls = figures.tolist()
-    return {"loss": loss / weight, "decided": decided / pairs, "exact": exact / max(1, calls)}
+    loss, weight, decided, pairs, exact, calls, drift, tokens = figures.tolist()
+    shares = {"loss": loss / weight, "decided": decided / pairs, "exact": exact / max(1, calls)}
+    return shares | ({"drift": drift / tokens} if tokens else {})
 
 
 def _together(chunk: Sequence[Block]) -> Iterator[Sequence[Block]]:
@@ -133,8 +154,8 @@ class _Learner:
         for tensor in tensors if self.workers > 1 else ():
             distributed.all_reduce(tensor)
 
-    def update(self, chunk: Sequence[Block], rate: float) -> tuple[torch.Tensor, float]:
-        """Learn from this worker's blocks of an update.
+    def update(self, chunk: Sequence[Block], texts: Sequence[Sequence[int]], rate: float) -> tuple[torch.Tensor, float]:
+        """Learn from this worker's blocks of an update, and keep what else it knows by this worker's texts.
 
         Returns:
             The figures of all workers, and the gradient's norm.
@@ -146,6 +167,9 @@ class _Learner:
             loss, figures = _losses(self.net, part, self.encoder)
             (loss / _USUAL_WEIGHT).backward()
             seen += figures
+        drift, figures = _drift(self.net, texts)
+        (_TALK_WEIGHT * drift / _USUAL_WEIGHT).backward()
+        seen += figures
         parameters = list(self.net.parameters())
         flat = torch.cat([parameter.grad.flatten() for parameter in parameters if parameter.grad is not None])
         self._sum(flat, seen)
@@ -206,14 +230,13 @@ def main() -> None:
         _train(0, options)
 
 
-def _learner(rank: int, options: argparse.Namespace) -> _Learner:
+def _learner(rank: int, options: argparse.Namespace, encoder: PromptEncoder) -> _Learner:
     """Meet the other workers and load the model."""
     torch.set_num_threads(options.threads)
     if options.workers > 1:
         meeting = f"file://{options.out.resolve() / 'meeting'}"
         distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=options.workers)
     torch.manual_seed(options.seed)
-    encoder = PromptEncoder(Tokenizer.from_directory(options.model))
     net = Planner(
         options.model / "model.gguf",
         options.rank,
@@ -229,12 +252,13 @@ def _train(rank: int, options: argparse.Namespace) -> None:
     """Train as one of the workers. The first of them keeps the log and the checkpoint.
 
     A line of the log is `{"begin": step, ...options}` or
-    `{"step", "loss", "decided", "exact", "pairs", "rate", "norm", "seconds"}`: before the update the loss a
+    `{"step", "loss", "decided", "exact", "drift", "pairs", "rate", "norm", "seconds"}`: before the update the loss a
     weighted token, the share of pairs of tool and request that were rightly called fitting or not, and of calls
-    that were right in every token; the learning rate, the norm of the gradient before it was cut, seconds of
-    the update; with an evaluation also `dev_loss`, `dev_decided` and `dev_exact`.
+    that were right in every token; nats a token of texts that are not planning; the learning rate, the norm of the
+    gradient before it was cut, seconds of the update; with an evaluation also `dev_loss`, `dev_decided`, `dev_exact`.
     """
-    learner = _learner(rank, options)
+    tokenizer = Tokenizer.from_directory(options.model)
+    learner = _learner(rank, options, PromptEncoder(tokenizer))
     train, held_out = split_domains()
     dev = [block for scene in itertools.islice(scenes(held_out, _DEV_SEED), _DEV_SCENES) for block in scene]
     checkpoint, leading = options.out / "checkpoint.pt", rank == 0
@@ -251,7 +275,9 @@ def _train(rank: int, options: argparse.Namespace) -> None:
         began = time.perf_counter()
         rate = _rate(step, options.steps, options.rate, _WARM_UP)
         # Every update's blocks come from its own number: a resumed run needs nothing else to go on.
-        seen, norm = learner.update(_shared(train, step, options)[rank], rate)
+        number = (options.seed * 1_000_003 + step) * options.workers + rank
+        texts = list(itertools.islice(talks(train, number, tokenizer), _TALKS))
+        seen, norm = learner.update(_shared(train, step, options)[rank], texts, rate)
         step += 1
         told = {"step": step, **_shares(seen), "pairs": int(seen[3]), "rate": rate, "norm": norm}
         told["seconds"] = time.perf_counter() - began

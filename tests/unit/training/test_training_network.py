@@ -131,3 +131,14 @@ def test_additions_merged_into_the_file_give_the_same_model(path: Path, monkeypa
         monkeypatch.setattr(gguf, "GGUFReader", Merged)
         merged = Planner(path, 0, 0.0, dtype=torch.float32)(whole)
     torch.testing.assert_close(learned, merged, rtol=1e-3, atol=1e-4)
+
+
+def test_the_untrained_model_can_be_asked(path: Path) -> None:
+    """It is the one without additions, and only as long as it is asked."""
+    net, whole = planner(path), packed(LAYOUT)
+    trained = net(whole)
+    with net.untrained():
+        before = net(whole)
+    assert torch.allclose(before, planner(path, rank=0)(whole), atol=1e-5)
+    assert not torch.allclose(before, trained, atol=1e-2)
+    assert torch.equal(net(whole), trained)

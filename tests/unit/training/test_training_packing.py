@@ -9,7 +9,7 @@ pytest.importorskip("torch", reason="PyTorch is installed only for training")
 from podium.inference.planner.prompt import PromptEncoder
 from support.byte_tokenizer import byte_tokenizer
 from training.examples import Block, Item
-from training.packing import pack
+from training.packing import pack, read_only
 
 NOTHING = -100
 YES = Item("single", "wake me at six", ("yes | time: six",))
@@ -64,3 +64,13 @@ def test_a_request_that_is_too_long_is_left_out(encoder: PromptEncoder) -> None:
 def test_a_tool_that_is_too_long_goes_without_its_examples(encoder: PromptEncoder) -> None:
     packed = pack([Block(LINE + "\n  " + "wake me => yes" * 40, [YES])], encoder)
     assert packed.blocks[0][1] == len(encoder.tool(LINE))
+
+
+def test_texts_with_nothing_to_learn() -> None:
+    """Each is a beginning of its own, counted from nought."""
+    packed = read_only([[5, 6, 7], [8], [9, 10]])
+    assert packed.tokens.tolist() == [5, 6, 7, 8, 9, 10]
+    assert packed.positions.tolist() == [0, 1, 2, 0, 0, 1]
+    assert packed.blocks == [(0, 3, []), (3, 1, []), (4, 2, [])]
+    assert set(packed.targets.tolist()) == {NOTHING}
+    assert not packed.weights.any()

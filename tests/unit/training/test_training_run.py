@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,9 @@ class Letters:
 
     def encode(self, text: str, *, parse_special: bool = False) -> list[int]:
         return [1 + ord(letter) % (VOCABULARY - 1) for letter in text[::9]] or [1]
+
+    def encode_chat(self, messages: Sequence[Mapping[str, str]], *, add_generation_prompt: bool = True) -> list[int]:
+        return self.encode(" ".join(message["content"] for message in messages))
 
 
 @pytest.fixture
@@ -90,6 +93,30 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(run: Run, monkeypa
     assert [line["begin"] for line in lines(cut) if "begin" in line] == [0, 2]
     assert [line["step"] for line in lines(cut) if "step" in line] == [1, 2, 3]
     assert [line["step"] for line in lines(cut) if "dev_exact" in line] == [2, 3]
+    drifts = [line["drift"] for line in lines(whole) if "drift" in line]
+    assert len(drifts) == 3
+    # Before the first update the additions do nothing.
+    assert drifts[0] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_training_holds_what_is_not_planning_near_the_untrained_model(model: Path) -> None:
+    """Additions that change what is said are drawn back by it, and by nothing else."""
+    net = train.Planner(model / "model.gguf", RANK, 2.0 * RANK, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for name in net.b:
+        net.b[name].data = torch.randn(net.b[name].shape, generator=generator) * 0.3
+    texts = [[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1]]
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
+    drifts = []
+    for _ in range(30):
+        drift, figures = train._drift(net, texts)
+        drifts.append(drift.item())
+        assert figures[6:].tolist() == pytest.approx([drift.item(), 11])
+        drift.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    assert drifts[0] > 0.05
+    assert drifts[-1] < 0.3 * drifts[0]
 
 
 def test_the_adapter_of_a_run_is_one_that_the_service_reads(
