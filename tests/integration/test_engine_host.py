@@ -49,11 +49,25 @@ def chat(tokenizer: Tokenizer, text: str) -> list[int]:
 
 async def test_the_model_answers_in_words(embedded_engine: TrtllmEngine, embedded_tokenizer: Tokenizer) -> None:
     ids, finished = await collect(
-        embedded_engine, request("a", tokens=chat(embedded_tokenizer, "What is 2+2?"), max_tokens=40)
+        embedded_engine,
+        request("a", tokens=chat(embedded_tokenizer, "What is the capital of France?"), max_tokens=40),
     )
-    assert "4" in embedded_tokenizer.decode(ids)
+    assert "Paris" in embedded_tokenizer.decode(ids)
     assert finished.reason is FinishReason.STOP
     assert ids[-1] == embedded_tokenizer.eos_token_id, "the end of sequence stays as the last id"
+
+
+async def test_what_repeats_its_prompt_takes_fewer_steps(
+    embedded_engine: TrtllmEngine, embedded_tokenizer: Tokenizer
+) -> None:
+    """Tokens that followed the same ones before are guessed and checked several at once."""
+    prompt = embedded_tokenizer.encode("\n".join(["one fish two fish red fish blue fish"] * 4) + "\none fish two")
+    asked = request("a", tokens=prompt, max_tokens=32, ignore_eos=True)
+    deltas = [item async for item in embedded_engine.generate(asked) if isinstance(item, TokenDelta)]
+    tokens = [token for delta in deltas for token in delta.token_ids]
+    assert embedded_tokenizer.decode(tokens).startswith(" fish red fish blue fish")
+    assert len(tokens) == 32
+    assert len(deltas) <= 24
 
 
 async def test_guides_of_every_kind_shape_the_output(
@@ -84,7 +98,7 @@ async def test_log_probabilities_are_the_models_own_whatever_shapes_the_output(
     embedded_engine: TrtllmEngine, embedded_tokenizer: Tokenizer
 ) -> None:
     """A guide that leaves no choice, a temperature or penalties do not change them."""
-    prompt = chat(embedded_tokenizer, "Is the sky blue? Answer yes or no.")
+    prompt = chat(embedded_tokenizer, "Why is the sky blue?")
 
     async def told(name: str, **how: Any) -> list[tuple[int, float]]:
         wanted = request(name, tokens=prompt, max_tokens=2, logprobs=True, **how)
