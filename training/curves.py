@@ -22,7 +22,7 @@ __all__ = ["Run", "draw", "figures", "main", "read_run", "smoothed"]
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 _MEMORY = 0.9  # of the running mean: about the last ten updates
-_TRAINED, _HELD_OUT, _INK, _FAINT = "#93b4f0", "#2563eb", "#333a45", "#e6e8ec"
+_TRAINED, _HELD_OUT, _APART, _INK, _FAINT = "#93b4f0", "#2563eb", "#d97706", "#333a45", "#e6e8ec"
 _STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -98,6 +98,7 @@ def figures(run: Run) -> dict[str, Any]:
         ],
         "training": [
             {"update": line["step"], "loss": round(mean, 4), "rate": round(line["rate"], 8)}
+            | ({"drift": round(line["drift"], 4)} if "drift" in line else {})
             for line, mean in zip(run.updates, means, strict=True)
         ],
     }
@@ -131,13 +132,17 @@ def _draw_losses(axes: Axes, run: Run, steps: Sequence[int], seen: Sequence[int]
     axes.plot(steps, smoothed(losses), color=_TRAINED, linewidth=1.8, label="training (faint: each update)")
     held_out = [line["dev_loss"] for line in run.evaluations]
     axes.plot(seen, held_out, "o-", color=_HELD_OUT, markersize=4, label="fields never trained on")
+    drift = [(line["step"], line["drift"]) for line in run.updates if line.get("drift", 0) > 0]
+    if drift:
+        at, nats = zip(*drift, strict=True)
+        axes.plot(at, smoothed(nats), color=_APART, linewidth=1.2, label="drift on texts that are not planning")
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
     axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     axes.set_title("Loss of a token", loc="left", fontweight="bold")
     axes.set_ylabel("nats")
-    axes.legend(loc="upper right", frameon=False, fontsize=8)
+    axes.legend(loc="lower left", frameon=False, fontsize=7)
 
 
 def _draw_right(axes: Axes, run: Run, seen: Sequence[int]) -> None:

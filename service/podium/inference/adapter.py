@@ -267,7 +267,7 @@ SHIPPED: Final = ShippedAdapter(
     name="planner",
     version="1",
     path=Path(__file__).with_name("models") / "planner-1.npz",
-    sha256="",
+    sha256="45e1d4eafda0ecf6022b50071c7bbc75b0a5668b4f7bee282b70380945df0f3e",
 )
 
 
