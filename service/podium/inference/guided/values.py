@@ -76,6 +76,9 @@ _RATE = re.compile(
 )
 
 
+_NEAR = 40  # characters before a unit in which such words stand
+
+
 def _counts_time(number: Span, clause: Utterance) -> bool:
     """Tell whether a unit of time stands right behind a number."""
     units = [span for span in clause.spans if span.kind is SpanKind.UNIT]
@@ -105,7 +108,7 @@ def _amounts(slot: Slot, clause: Utterance) -> Iterator[Candidate]:
         if told is None or told[0] != own[0]:
             continue
         number = numbers.get(unit.start) or numbers.get(unit.start - 1)
-        before = clause.text[: unit.start]
+        before = clause.text[max(0, unit.start - _NEAR) : unit.start]
         lead = re.search(r"\b(an?|one|the|next|this|coming)\s\Z", before, re.IGNORECASE) if own[0] == "time" else None
         count = float(number.value) if number else 1.0 if lead and not _RATE.search(before) else None
         value = None if count is None else _coerce(slot, round(count * told[1] / own[1], 9))

@@ -117,9 +117,10 @@ def _alike(open_: _Open, held: Settled, shown: ShownTool, _request: Utterance) -
 
 
 def _doubtful(open_: _Open, held: Settled, _shown: ShownTool, request: Utterance) -> _Found:
-    for name in open_.keys() & held.doubtful.keys():
-        with suppress(Unreadable):
-            yield name, read_value(open_[name].slot, held.doubtful[name], request), ()
+    for name, said in held.doubtful.items():
+        if name in open_:
+            with suppress(Unreadable):
+                yield name, read_value(open_[name].slot, said, request), ()
 
 
 def _without(request: Utterance, taken: Sequence[Place]) -> Utterance:
