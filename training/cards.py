@@ -21,7 +21,7 @@ CARDS = Path(__file__).parent / "cards"
 _SINGLE_KINDS = (
     "text", "integer", "number", "date", "time", "datetime", "boolean", "enum", "email", "url", "path", "code",
 )  # fmt: skip
-_LISTABLE_KINDS = ("text", "integer", "number", "email", "code", "date")
+_LISTABLE_KINDS = ("text", "integer", "number", "email", "code", "date", "enum")
 KINDS = frozenset([*_SINGLE_KINDS, *(f"list {kind}" for kind in _LISTABLE_KINDS)])
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _ARGUMENT = re.compile(
@@ -108,14 +108,14 @@ def _argument(text: str, values: Mapping[str, Sequence[str]], where: str) -> Arg
         bounds = _RANGE.search(rest)
         low, high = (float(bounds[1]), float(bounds[2])) if bounds else (1.0, 100.0)
         return Argument(names, kind, match["optional"] is None, match["about"].strip(), low, high)
-    if kind in {"enum", "boolean"}:
+    if kind in {"enum", "list enum", "boolean"}:
         options = {}
         for option, phrases in _OPTION.findall(rest):
             said = tuple(part.strip() for part in phrases.split(";") if part.strip())
             options[option] = said or (option.replace("_", " "),)
         if kind == "boolean" and not set(options) <= {"yes", "no"}:
             raise CardError(f"{where}: a boolean takes yes(...) and no(...): {text!r}")
-        if not options or (kind == "enum" and len(options) < 2):
+        if not options or (kind != "boolean" and len(options) < 2):
             raise CardError(f"{where}: no options in {text!r}")
         return Argument(names, kind, match["optional"] is None, match["about"].strip(), options=options)
     pool = re.search(r"@(\w+)", rest)

@@ -151,15 +151,50 @@ def _echoed(guise: Guise, rng: random.Random) -> _Made | None:
     return whole, [(guise.spec.name, _values(guise, first)), (guise.spec.name, _values(guise, second))]
 
 
+def _once(request: Request, argument: Argument) -> bool:
+    """Tell whether a request says an argument once, in words that the call copies."""
+    places = [piece for piece in request.pieces if piece.slot == argument.name]
+    return len(places) == 1 and argument.name not in request.listed and argument.name not in request.fixed
+
+
+def _pointed(chosen: Sequence[Guise], made: list[Request], rng: random.Random) -> tuple[str, str] | None:
+    """Say a value of the second wish by pointing at the first one: "that day", "the same hotel".
+
+    Returns:
+        The arguments of the second and of the first; None where nothing suits.
+    """
+    alike = [
+        (mine, other)
+        for mine in chosen[1].card.arguments
+        for other in chosen[0].card.arguments
+        if mine.kind == other.kind
+        and (mine.kind in {"date", "time"} or (mine.name == other.name and mine.kind in {"text", "code"}))
+        and _once(made[1], mine)
+        and _once(made[0], other)
+    ]
+    if not alike:
+        return None
+    mine, other = rng.choice(alike)
+    noun = {"date": "day", "time": "time"}.get(mine.kind)
+    noun = noun or re.sub(r"_(id|name|number|code)\Z", "", mine.name.rpartition(".")[2]).replace("_", " ")
+    said = f"{rng.choice(('that', 'the same', 'the same'))} {noun}"
+    pieces = [replace(piece, text=said) if piece.slot == mine.name else piece for piece in made[1].pieces]
+    made[1] = replace(made[1], pieces=pieces)
+    return mine.name, other.name
+
+
 def _joined(guises: Sequence[Guise], rng: random.Random) -> _Made | None:
     chosen = rng.sample(guises, min(len(guises), rng.choice((2, 2, 2, 2, 3))))
-    made = [_expanded(guise, guise.card.requests, rng) for guise in chosen]
-    if len(chosen) < 2 or not all(made):
+    made = [request for guise in chosen if (request := _expanded(guise, guise.card.requests, rng))]
+    if len(made) < 2 or len(made) < len(chosen):
         return None
-    request = roughened(joined([request for request in made if request], rng), rng)
+    pointed = _pointed(chosen, made, rng) if rng.random() < 0.3 else None
+    request = roughened(joined(made, rng), rng)
     lines = []
     for number, guise in enumerate(chosen):
         own = {n.removesuffix(f"@{number}"): v for n, v in request.values.items() if n.endswith(f"@{number}")}
+        if number == 1 and pointed is not None:
+            own[pointed[0]] = request.values[f"{pointed[1]}@0"]
         lines.append((guise.spec.name, _values(guise, own)))
     return request, lines
 

@@ -15,10 +15,15 @@ __all__ = ["Piece", "Request", "choose", "expand"]
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a request. `slot` names the argument whose value it is (or a part of its value)."""
+    """A stretch of a request.
+
+    `slot` names the argument whose value it is (or a part of its value), `item` is what it adds to a list when that is
+    not the text itself.
+    """
 
     text: str
     slot: str = ""
+    item: str = ""
 
 
 @dataclass(slots=True)
@@ -42,7 +47,7 @@ class Request:
         for piece in self.pieces:
             if piece.slot in self.listed:
                 found[piece.slot] = lists.setdefault(piece.slot, [])
-                lists[piece.slot].append(piece.text)
+                lists[piece.slot].append(piece.item or piece.text)
             elif piece.slot:
                 found[piece.slot] = self.fixed.get(piece.slot, piece.text)
         return found
@@ -105,7 +110,8 @@ def expand(template: str, arguments: Sequence[Argument], rng: random.Random, pre
             request.listed.add(slot)
         elif fixed is not None:
             request.fixed[slot] = fixed
-        request.pieces.extend(Piece(piece, slot if own else "") for piece, own in pieces)
+        items = iter(fixed if isinstance(fixed, list) and argument.options else ())
+        request.pieces.extend(Piece(piece, slot, next(items, "")) if own else Piece(piece) for piece, own in pieces)
         written[slot] = said
         text += front + said
     return _tidied(request)
@@ -132,7 +138,7 @@ def _tidied(request: Request) -> Request:
                 pieces[-1] = Piece(pieces[-1].text.rstrip())
         text += made
         if made:
-            pieces.append(Piece(made, piece.slot))
+            pieces.append(Piece(made, piece.slot, piece.item))
     while pieces and not pieces[-1].slot and not pieces[-1].text.strip():
         pieces.pop()
     return Request(pieces, request.fixed, request.listed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from podium.orchestration.tool import ToolSpec
@@ -61,6 +61,12 @@ def _nonsense(rng: random.Random) -> str:
     return "_".join("".join(rng.choice(_SYLLABLES) for _ in range(2)) for _ in range(rng.choice((1, 2))))
 
 
+def _several(argument: Argument, rng: random.Random) -> Argument:
+    """Let some options be chosen together, as tools have it."""
+    choosable = argument.kind == "enum" and len(argument.options) > 2
+    return replace(argument, kind="list enum") if choosable and rng.random() < 0.08 else argument
+
+
 def guise_of(card: Card, rng: random.Random) -> Guise:
     """Dress a card up: a name, a description, names of arguments, which optional ones there are, and their order."""
     told = rng.random() < 0.6
@@ -69,6 +75,8 @@ def guise_of(card: Card, rng: random.Random) -> Guise:
     if rng.random() < 0.2:
         rng.shuffle(kept)
         kept.sort(key=lambda argument: not argument.required)
+    kept = [_several(argument, rng) for argument in kept]
+    worn = {argument.name: argument for argument in kept}
     schema: dict[str, Any] = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
     names: dict[str, str] = {}
     for argument in kept:
@@ -87,4 +95,4 @@ def guise_of(card: Card, rng: random.Random) -> Guise:
         input_schema=schema,
         output_schema=returns if card.returns and rng.random() < 0.85 else None,
     )
-    return Guise(card, spec, names)
+    return Guise(replace(card, arguments=tuple(worn.get(a.name, a) for a in card.arguments)), spec, names)

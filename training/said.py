@@ -117,6 +117,9 @@ def _time(rng: random.Random) -> str:
             f"{_HOURS[hour - 1]} o'clock",
             "noon",
             "midnight",
+            f"{hour} in the {rng.choice(('morning', 'afternoon', 'evening'))}",
+            f"half past {_HOURS[hour - 1]} in the {rng.choice(('morning', 'evening'))}",
+            f"{_HOURS[hour - 1]} o'clock in the {rng.choice(('morning', 'afternoon'))}",
             f"{_HOURS[hour - 1]} {half.strip()}",
         )
     )
@@ -182,7 +185,7 @@ def _one(argument: Argument, kind: str, before: str, rng: random.Random) -> tupl
 
 def _list(argument: Argument, rng: random.Random) -> list[str]:
     items: list[str] = []
-    for _ in range(rng.choice((2, 2, 3, 3, 4))):
+    for _ in range(rng.choice((1, 1, 2, 2, 3, 3, 4))):
         _, item = _one(argument, _LISTED[argument.kind], "and", rng)
         item = item.replace(",", "") if argument.kind in {"list integer", "list number"} else item
         if item not in items and "," not in item:
@@ -208,7 +211,8 @@ def say(
         option = rng.choice(tuple(argument.options))
         return "", [(rng.choice(argument.options[option]), True)], option
     if argument.kind.startswith("list "):
-        items = _list(argument, rng)
+        options = rng.sample(tuple(argument.options), min(len(argument.options), rng.choice((1, 1, 1, 2, 2, 3))))
+        items = [rng.choice(argument.options[option]) for option in options] or _list(argument, rng)
         last = rng.choice((" and ", " and ", ", ", " & ")) if len(items) == 2 else rng.choice((" and ", ", and ", ", "))
         pieces: list[tuple[str, bool]] = []
         for index, item in enumerate(items):
@@ -216,6 +220,6 @@ def say(
             if joint:
                 pieces.append((joint, False))
             pieces.append((item, True))
-        return "", pieces, items
+        return "", pieces, options or items
     front, value = _one(argument, argument.kind, before, rng)
     return front, [(value, True)], None

@@ -14,11 +14,19 @@ _LEADS = (
     "hi, ", "hey, ", "Hello! ", "Good morning. ", "ok so ", "quick one: ", "Hey there, ", "One more thing: ",
     "Sorry to bother you again. ", "I'm in a hurry. ", "Right, ", "so, ", "Just back from lunch. ",
     "My boss is asking. ", "It's been a long day. ", "Thanks for earlier. ", "Small favour: ", "Next: ", "urgent: ",
-    "I nearly forgot: ",
+    "I nearly forgot: ", "There are three of us at home now. ", "My sister is visiting, so it's chaos here. ",
+    "We've had this for two years and I still don't know how it works. ", "I tried it twice myself and gave up. ",
+    "My phone is at 4 percent, so quickly: ", "Ruth told me to ask you. ", "I've only got five minutes. ",
+    "Last week went badly enough. ", "I promised it to a colleague. ", "Before I go to bed: ", "After all that rain: ",
+    "My back hurts, I can't do it myself. ", "The kids are asleep at last. ", "I was told that you can do this. ",
+    "It's my first day here. ", "Don't ask why, but ", "I can't find the button for it. ", "as discussed, ",
 )  # fmt: skip
 _TAILS = (
     " please", " pls", ", please", " thanks", ", thanks!", " thank you", ", cheers", " if you can", " asap",
-    " when you get a chance",
+    " when you get a chance", ". I'd do it myself, but I'm driving.", ". It's urgent.", ". My boss keeps asking.",
+    ". Sorry for the short notice!", ". I hope that's all you need.", ". You're a star.", ", I keep forgetting.",
+    ". We talked about it yesterday.", ", no rush", ". There are two of us waiting for it.", ", will you?",
+    ". I've been putting it off for weeks.", ", that would help a lot", ". Otherwise my wife will kill me.",
 )  # fmt: skip
 _JOINTS = (
     " and ", " and ", ", and ", ". Also, ", ". ", ". Then ", "; ", ", then ", " and then ", ". And ", " plus ",
@@ -103,11 +111,11 @@ def roughened(request: Request, rng: random.Random) -> Request:
     """Write a request the way one person or another would."""
     if not request.pieces:
         return request
-    if rng.random() < 0.08:
+    if rng.random() < 0.12:
         lead = rng.choice(_LEADS)
         body = _capital(request) if lead.endswith((". ", "! ")) else _uncapped(request)
         request = replace(body, pieces=[Piece(lead), *body.pieces])
-    if rng.random() < 0.08 and request.pieces:
+    if rng.random() < 0.12 and request.pieces:
         kept = bare(request)
         request = replace(kept, pieces=[*kept.pieces, Piece(rng.choice(_TAILS))]) if kept.pieces else request
     if rng.random() < 0.1:

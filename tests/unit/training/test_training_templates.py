@@ -124,3 +124,27 @@ def test_joined_wishes_keep_their_slots_apart() -> None:
         request = joined([one, two], random.Random(seed))
         assert request.values == {"city@0": "Oslo", "target@1": "feet"}
         assert not re.search(r"[.!?] *(,|;|and\b)", request.text)
+
+
+def test_options_of_a_list_are_told_by_their_names() -> None:
+    """However the request says them, and whatever was done to its letters; one is a list, too."""
+    units = Argument(("units",), "list enum", True, "which", options=UNITS | {"yards": ("yd",)})
+    told: set[tuple[str, ...]] = set()
+    for seed in range(60):
+        rng = random.Random(seed)
+        request = roughened(expand("in {units} please", (units,), rng), rng)
+        value = request.values["units"]
+        assert isinstance(value, list)
+        assert set(value) <= {"feet", "metres", "yards"}
+        assert len(value) == len(set(value)) == len([piece for piece in request.pieces if piece.slot])
+        told.add(tuple(value))
+    assert {len(value) for value in told} == {1, 2, 3}
+
+
+def test_a_list_may_have_one_item() -> None:
+    cities = Argument(("cities",), "list text", True, "where", values=CITY.values)
+    made = [expand("to {cities}", (cities,), random.Random(seed)) for seed in range(40)]
+    assert {len(request.values["cities"]) for request in made} >= {1, 2, 3}
+    assert all(
+        "".join(request.values["cities"]) in request.text for request in made if len(request.values["cities"]) == 1
+    )
