@@ -21,7 +21,7 @@ KINDS = ("single", "compound", "none", "clarify")
 SETS: Mapping[str, tuple[str, ...]] = {
     "dev": ("dev",),
     "holdout": ("holdout",),
-    "tuning": ("tuning",),
+    "tuning": ("tuning", "tuning_b", "tuning_c", "tuning_d"),
     "test": ("unseen_a", "unseen_b"),
 }
 # The others' requests are nobody's to see: a planner that is improved on them measures nothing.

@@ -38,7 +38,7 @@ _TIMES = (
 )
 _SETS = {
     "test": ("test set", "eight packs that nothing was written or trained on; nobody looks into its requests"),
-    "tuning": ("tuning set", "four packs with which training was steered; no model was trained on them"),
+    "tuning": ("tuning set", "ten packs with which training was steered; no model was trained on them"),
     "holdout": ("held-out set", "worded differently from the development set, looked at only as figures"),
     "dev": ("development set", "looked at while the planner was written"),
 }

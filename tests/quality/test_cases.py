@@ -35,16 +35,16 @@ def test_the_kind_of_an_old_line_follows_from_its_calls(
 
 
 def test_a_kind_that_is_given_counts(tmp_path: Path) -> None:
-    written(tmp_path, "tuning", entry({}, kind="clarify"))
+    written(tmp_path, "dev", entry({}, kind="clarify"))
 
-    assert load("tuning", TODAY, folder=tmp_path)[0].kind == "clarify"
+    assert load("dev", TODAY, folder=tmp_path)[0].kind == "clarify"
 
 
 def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    written(tmp_path, "tuning", entry({}, kind="clarfy"))
+    written(tmp_path, "dev", entry({}, kind="clarfy"))
 
     with pytest.raises(ValueError, match="clarfy"):
-        load("tuning", TODAY, folder=tmp_path)
+        load("dev", TODAY, folder=tmp_path)
 
 
 def test_relative_days_are_counted_from_today_at_any_depth(tmp_path: Path) -> None:

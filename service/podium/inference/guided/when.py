@@ -42,17 +42,21 @@ DATE_PATTERN = re.compile(
 
 _HOUR_WORD = "(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)"
 _MERIDIEM = r"(?:[ap]\.?m\.?(?![a-z]))"
+_PART_OF_DAY = r"(?: in the (?:morning|afternoon|evening)| at night)"
 TIME_PATTERN = re.compile(
     r"(?<![\w:.,/-])(?:"
+    rf"(?:\d{{1,2}}|{_HOUR_WORD}){_PART_OF_DAY}|(?:"
     rf"\d{{1,2}}[:.h]\d{{2}}(?::\d{{2}})? ?{_MERIDIEM}|\d{{1,2}}[:h]\d{{2}}(?::\d{{2}})?(?![\d:])|"
     rf"\d{{1,2}} ?{_MERIDIEM}|"
     rf"(?:\d{{1,2}}|{_HOUR_WORD}) ?o'?clock(?: {_MERIDIEM})?|{_HOUR_WORD} ?{_MERIDIEM}|"
     rf"(?:half past|quarter past|quarter to|(?:five|ten|twenty) past|(?:five|ten|twenty) to) "
     rf"(?:{_HOUR_WORD}|\d{{1,2}})(?![\w.])|"
     rf"{_HOUR_WORD} (?:thirty|fifteen|forty[- ]five)(?: ?{_MERIDIEM})?(?!\w)|noon|midday|midnight"
-    r")(?![\w])",
+    rf"){_PART_OF_DAY}?)(?![\w])",
     re.IGNORECASE,
 )
+_LATE = re.compile(r"in the (?:afternoon|evening)|at night")
+_NIGHT_ENDS = 6  # "4 at night" is early
 
 _FIXED_DAYS = (
     (re.compile(r"(christmas|xmas) eve"), (12, 24)),
@@ -174,10 +178,16 @@ def resolve_time(text: str) -> str | None:
     for name, value in (("thirty", 30), ("fifteen", 15), ("forty", 45)):
         if name in text and not text.startswith(name):
             minute = value
-    if "pm" in text and hour < 12:
+    if hour < 12 and ("pm" in text or _is_late(text, hour)):
         hour += 12
     if "am" in text and hour == 12:
         hour = 0
     if not (0 <= hour < 24 and 0 <= minute < 60):
         return None
     return f"{hour:02d}:{minute:02d}"
+
+
+def _is_late(text: str, hour: int) -> bool:
+    """Tell whether "8 in the evening" is 20:00; "08:30" says for itself when it is."""
+    late = _LATE.search(text)
+    return late is not None and hour > 0 and text[0] != "0" and (hour >= _NIGHT_ENDS or late[0] != "at night")

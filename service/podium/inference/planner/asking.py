@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from podium.inference.engine import Engine
 from podium.inference.guided.utterance import Utterance
 from podium.inference.planner.call_lines import NO, YES
+from podium.inference.planner.choosing import Chooser
 from podium.inference.planner.competing import Proposal
 from podium.inference.planner.heads import joint_odds
 from podium.inference.planner.lines import Detokenizing, Head, Line, LinesEnd, write_lines
@@ -53,6 +54,7 @@ class Asker:
 
     def __init__(self, engine: Engine, tokenizer: Detokenizing, encoder: PromptEncoder) -> None:
         self._engine, self._tokenizer, self._encoder = engine, tokenizer, encoder
+        self._chooser = Chooser(engine, tokenizer, encoder)
 
     async def ask(self, questions: Sequence[Question]) -> tuple[list[Proposal], Usage]:
         """Put all questions at once; return what is proposed of the tools that fit, in the order of the questions.
@@ -86,6 +88,7 @@ class Asker:
             lines, more = await self._lines([*prompt, *self._encoder.yes], begun=YES)
             usage += more
         where = (question.clause, question.start)
+        lines = [await self._chooser.settled(line, question.shown, prompt, question.clause) for line in lines]
         return [Proposal(question.shown, line, odds[0] - question.handicap, *where) for line in lines], usage
 
     async def _lines(

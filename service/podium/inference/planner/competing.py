@@ -7,6 +7,7 @@ another one only where the request has room for two wishes and it has words of i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,9 +22,12 @@ __all__ = ["Candidate", "Proposal", "chosen", "clauses"]
 # A sentence, or what a joining word begins, may be another wish; behind a comma there seldom is one.
 _JOINT = 2
 # A call that takes no words of the request has only its odds to speak for it.
-_SURE_WITHOUT_WORDS = 2.0
+_SURE_WITHOUT_WORDS = 3.0
 # What a lacking required value takes from the log-odds; fitted on the tuning set beside the odds themselves.
 _LACKING = 2.0
+# A call that the model was sure of as a whole is likelier meant; this share of its log-probability counts.
+_WRITTEN = 0.6
+_LEAST_SURE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,9 @@ class Candidate:
 
     @property
     def odds(self) -> float:
-        """The log-odds of its tool, less what is lacking."""
-        return self.proposal.odds - _LACKING * min(self.lacks, 2)
+        """The log-odds of its tool, less what is lacking and what the model was unsure of."""
+        sure = 1.0 if self.proposal.line.sure is None else max(self.proposal.line.sure, _LEAST_SURE)
+        return self.proposal.odds - _LACKING * min(self.lacks, 2) + _WRITTEN * math.log(sure)
 
     @property
     def stretches(self) -> list[Place]:

@@ -96,6 +96,10 @@ class PromptEncoder:
         said = " " + " ".join(text.split())[:MAX_REQUEST]
         return [*self._user_begin, *self._encode(said), *self._call_begin]
 
+    def text(self, text: str) -> list[int]:
+        """Return the beginning of an answer."""
+        return [*self._encode(text)]
+
     def answer(self, lines: Sequence[str]) -> list[int]:
         """Return what the model should write: the lines, and the token that ends them."""
         return [*self._encode("\n".join(lines)), *self._end]

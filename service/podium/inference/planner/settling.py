@@ -33,7 +33,7 @@ _PLAIN_FORM = 1.0
 _ITEMS = re.compile(r"\s*(?:,|;|\band\b)\s*")
 # Text of these kinds is copied as it stands.
 _EXACT = frozenset({SlotKind.QUOTED, SlotKind.EXPRESSION, SlotKind.URL, SlotKind.EMAIL, SlotKind.PATH, SlotKind.GLOB})
-_ARTICLE = re.compile(r"\A(?:an?|the|my|our) (?=\S)")
+_ARTICLE = re.compile(r"\A(?:an?|the|my|our) (?=\S)", re.IGNORECASE)
 _SHORT = 4
 # A value that is not in the request is a guess below this; set on the tuning set.
 _UNSURE = 0.25
@@ -89,7 +89,8 @@ def settled(call: WrittenCall, shown: ShownTool, request: Utterance) -> Settled:
         if parameter is None or said in {UNSAID, FROM_RESULT}:
             values[name] = said
         elif (slot := parameter.slot).many or slot.options or slot.kind not in _MEASURED:
-            values[name] = _unintroduced(said) if slot.kind not in _EXACT and not slot.options else said
+            bare = slot.kind not in _EXACT and not slot.options
+            values[name] = _unintroduced(said, request.text, many=slot.many) if bare else said
             places[name] = _parts(values[name], request.text) if slot.many else _first(values[name], request.text)
         else:
             place, known = _measured(slot, said, request, [place for each in places.values() for place in each])
@@ -138,10 +139,16 @@ def _first(said: str, text: str) -> tuple[Place, ...]:
     return tuple(places_of(said, text))[:1]
 
 
-def _unintroduced(said: str) -> str:
-    """Return a short copy without the article before it, which belongs to the sentence."""
+def _unintroduced(said: str, text: str, *, many: bool) -> str:
+    """Return a short copy, or short items, without the article before them, which belongs to the sentence.
+
+    "The Old Mill" keeps it where the request writes it with a capital, too.
+    """
+    if many:
+        return ", ".join(_unintroduced(item, text, many=False) for item in re.split(r",\s*", said))
     rest = _ARTICLE.sub("", said)
-    return rest if len(said.split()) <= _SHORT else said
+    named = said[:1].isupper() and said in text and not text.startswith(said)
+    return said if named or len(said.split()) > _SHORT or rest.lower() not in text.lower() else rest
 
 
 def _parts(said: str, text: str) -> tuple[Place, ...]:

@@ -23,6 +23,7 @@ from podium.inference.planner.completing import completed
 from podium.inference.planner.parameters import Parameter
 from podium.inference.planner.settling import Place, Settled, borne_out, moved, settled
 from podium.inference.planner.shown import ShownTool
+from podium.inference.planner.uniting import united
 from podium.inference.planner.values import ReadCall, Unreadable, put, read_call, read_value
 from podium.orchestration.chat import AssistantMessage, ChatRequest, ToolCallSealed, ToolMessage, UserMessage
 from podium.orchestration.references import join_pointer
@@ -115,15 +116,23 @@ class PlannedTurn:
         kept = chosen(candidates, self._request)
         taken = [stretch for one in kept for stretch in one.stretches]
         made: list[_Made] = []
-        seen: set[str] = set()
         for one in kept:
             call, more = self._completed(one.proposal, one.settled, taken)
             taken += more
-            mark = json.dumps([one.proposal.shown.name, call.arguments, call.linked], sort_keys=True, default=str)
-            if mark not in seen and len(made) < _MOST_CALLS:
-                seen.add(mark)
-                made.append(_Made(len(made) + 1, one.proposal.shown, call, one.proposal.line.sure))
+            self._add(made, one.proposal, call)
         return made
+
+    def _add(self, made: list[_Made], proposal: Proposal, call: ReadCall) -> None:
+        """Add a call, or what it has more than one that is there already."""
+        shown = proposal.shown
+        if not call.unsaid and not call.linked:
+            call = replace(call, arguments=dict(self._accepted(shown.tool, call.arguments)))
+        for index, other in enumerate(made):
+            if other.shown.name == shown.name and (both := united(other.call, call)) is not None:
+                made[index] = replace(other, call=both)
+                return
+        if len(made) < _MOST_CALLS:
+            made.append(_Made(len(made) + 1, shown, call, proposal.line.sure))
 
     def _candidate(self, proposal: Proposal) -> Candidate | None:
         """Read a proposal as if it were the only one; None when it is no call."""

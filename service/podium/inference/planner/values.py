@@ -20,7 +20,7 @@ from podium.inference.planner.call_lines import FROM_RESULT, UNSAID, WrittenCall
 from podium.inference.planner.parameters import Parameter
 from podium.inference.planner.readers import MOMENTS, meant, read_moment, read_number, read_numeral
 
-__all__ = ["ReadCall", "Unreadable", "put", "read_call", "read_value"]
+__all__ = ["ReadCall", "Unreadable", "put", "read_call", "read_items", "read_value"]
 
 _YES = frozenset({"yes", "true", "on", "1"})
 _NO = frozenset({"no", "false", "off", "0"})
@@ -106,13 +106,17 @@ def read_value(slot: Slot, said: str, request: Utterance) -> Any:
         return _single(slot, said, request)
     if slot.kind is SlotKind.OBJECT:
         return _objects(said)
-    items = [_single(slot, item, request) for item in _items(slot, said)]
+    items = [_single(slot, item, request) for item in read_items(slot, said)]
     if not items:
         raise Unreadable(said)
     return items
 
 
-def _items(slot: Slot, said: str) -> Iterator[str]:
+def read_items(slot: Slot, said: str) -> Iterator[str]:
+    """Yield the words of each item of a list; all of them where the slot takes one value."""
+    if not slot.many:
+        yield said
+        return
     parting = _NUMBER_ITEMS if slot.kind in _NUMBERS else _DAY_ITEMS if slot.kind in MOMENTS else _ITEMS
     options = {_squeezed(str(option)) for option in slot.options}
     for item in parting.split(said.strip()):

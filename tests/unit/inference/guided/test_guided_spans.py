@@ -83,6 +83,8 @@ def test_dominant_spans_do_not_overlap_and_stand_in_order(text: str) -> None:
         ("what is 12*12", SpanKind.GLOB, []),
         ("track AB-1234-55 and #98765", SpanKind.CODE, ["AB-1234-55", "98765"]),
         ("at half past ten or 3pm", SpanKind.TIME, ["half past ten", "3pm"]),
+        ("ten in the morning, not six at night", SpanKind.TIME, ["ten in the morning", "six at night"]),
+        ("quarter past 3 in the afternoon", SpanKind.TIME, ["quarter past 3 in the afternoon"]),
         ("98.6F in celsius", SpanKind.UNIT, ["F", "celsius"]),
         ("mail kim@example.org", SpanKind.EMAIL, ["kim@example.org"]),
         ("time in new york and UTC+2", SpanKind.PLACE, ["new york", "UTC+2"]),

@@ -65,9 +65,10 @@ def shown(tool: ToolSpec, vectors: WordVectors | None = None) -> ShownTool:
     return shown_tool(ToolSet([tool], TODAY, vectors).tools[tool.name], TODAY)
 
 
-def proposed(tool: ShownTool, line: str, whole: str, odds: float = 3.0, *, part: str = "") -> Proposal:
+def proposed(tool: ShownTool, line: str | Line, whole: str, odds: float = 3.0, *, part: str = "") -> Proposal:
     """Return what the model proposes when it is shown `part` of the whole request, or all of it."""
-    return Proposal(tool, Line(line), odds, asked(part or whole), whole.index(part))
+    written = Line(line) if isinstance(line, str) else line
+    return Proposal(tool, written, odds, asked(part or whole), whole.index(part))
 
 
 def settled_line(tool: ShownTool, line: str, request: Utterance) -> Settled:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from planner_fakes import asked, proposed, settled_line, shown, spec
 
 from podium.inference.planner.competing import Candidate, Proposal, chosen, clauses
+from podium.inference.planner.lines import Line
 
 TEXT, DATE = {"type": "string"}, {"type": "string", "format": "date"}
 BOOK = shown(spec({"place": TEXT, "day": DATE}, name="book", description="Book a table."))
@@ -96,7 +99,17 @@ def test_a_lacking_call_loses_against_a_complete_one() -> None:
     assert candidate(lacking, 2).odds == candidate(lacking, 9).odds == pytest.approx(-0.1)
 
 
-@pytest.mark.parametrize(("odds", "made"), [(1.9, ["book"]), (2.1, ["book", "note"])])
+def test_what_the_model_was_sure_of_is_likelier_meant() -> None:
+    """The whole line's probability counts, not only the first word's; never seen ones count as none that are tiny."""
+    sure = proposed(BOOK, Line(MILL, 0.9), TWO, 3.0)
+    unsure = proposed(MOVE, Line("yes | place: The Old Mill", 0.1), TWO, 3.5)
+    assert names([candidate(unsure), candidate(sure)], TWO) == ["book"]
+    assert candidate(sure).odds == pytest.approx(3.0 + 0.6 * math.log(0.9))
+    assert candidate(proposed(BOOK, Line(MILL, 0.0), TWO, 3.0)).odds == pytest.approx(3.0 + 0.6 * math.log(1e-4))
+    assert candidate(proposed(BOOK, Line(MILL), TWO, 3.0)).odds == 3.0
+
+
+@pytest.mark.parametrize(("odds", "made"), [(2.9, ["book"]), (3.1, ["book", "note"])])
 def test_a_call_that_takes_no_words(odds: float, made: list[str]) -> None:
     """Beside another it must be likely by itself; it comes last."""
     both = [candidate(proposed(NOTE, "yes", TWO, odds)), candidate(proposed(BOOK, MILL, TWO, 5.0))]

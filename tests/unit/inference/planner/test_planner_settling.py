@@ -46,6 +46,27 @@ def test_a_copy_of_a_part_is_widened_and_a_longer_one_is_cut(
     assert held.stretches == [(start, end)]
 
 
+@pytest.mark.parametrize(
+    ("line", "request_", "wanted"),
+    [
+        ("the green lamp", "order the green lamp", "green lamp"),
+        ("The green lamp", "order the green lamp", "green lamp"),
+        ("The green lamp", "The green lamp, please", "green lamp"),
+        ("The Old Mill", "book The Old Mill", "The Old Mill"),
+        ("the lamp with the green shade", "order the lamp with the green shade", "the lamp with the green shade"),
+        ("the sofa", "order a green lamp", "the sofa"),
+    ],
+)
+def test_an_article_belongs_to_the_sentence(line: str, request_: str, wanted: str) -> None:
+    """But for names that are written with one, and for what is longer than a name."""
+    assert values({"what": TEXT}, f"yes | what: {line}", request_) == {"what": wanted}
+
+
+def test_items_are_told_without_their_articles() -> None:
+    told = values({"what": {"type": "array", "items": TEXT}}, "yes | what: a lamp, the pen", "send a lamp and the pen")
+    assert told == {"what": "lamp, pen"}
+
+
 def test_one_number_is_not_two_values() -> None:
     """The first takes it; the second is doubtful, unless the request says it once more."""
     properties = {"adults": INTEGER, "children": INTEGER}
