@@ -23,6 +23,8 @@ __all__ = ["Candidate", "Proposal", "chosen", "clauses"]
 _JOINT = 2
 # A call that takes no words of the request has only its odds to speak for it.
 _SURE_WITHOUT_WORDS = 3.0
+# With such odds in every clause, each is a wish of its own.
+_A_WISH = 3.0
 # What a lacking required value takes from the log-odds; fitted on the tuning set beside the odds themselves.
 _LACKING = 2.0
 # A call that the model was sure of as a whole is likelier meant; this share of its log-probability counts.
@@ -71,6 +73,8 @@ class Candidate:
 
 def chosen(candidates: Sequence[Candidate], request: Utterance) -> list[Candidate]:
     """Return the calls to make, in the order in which the request has their words."""
+    if each := _clause_by_clause(candidates, request):
+        return _in_order(each, request)
     joints = len(clauses(request)) > 1
     kept: list[Candidate] = []
     taken: list[Place] = []
@@ -78,7 +82,30 @@ def chosen(candidates: Sequence[Candidate], request: Utterance) -> list[Candidat
         mine = [one for one in tool if not kept or (joints and _has_own_words(one, taken))]
         kept += mine
         taken += [stretch for one in mine for stretch in one.stretches]
-    return sorted(kept, key=lambda one: min(one.stretches, default=(len(request.text), 0)))
+    return _in_order(kept, request)
+
+
+def _clause_by_clause(candidates: Sequence[Candidate], request: Utterance) -> list[Candidate]:
+    """Return the likeliest tool's calls for each clause; none unless every clause has a likely one."""
+    parts = clauses(request)
+    if len(parts) == 1:
+        return []
+    found: list[Candidate] = []
+    for start, end in parts:
+        mine = [
+            one
+            for one in candidates
+            if (one.proposal.start, one.proposal.clause.text) == (start, request.text[start:end])
+        ]
+        best = next(iter(_by_odds(mine)), ())
+        if max((one.odds for one in best), default=-math.inf) < _A_WISH:
+            return []
+        found += best
+    return found
+
+
+def _in_order(candidates: Sequence[Candidate], request: Utterance) -> list[Candidate]:
+    return sorted(candidates, key=lambda one: min(one.stretches, default=(len(request.text), 0)))
 
 
 def clauses(request: Utterance) -> list[Place]:

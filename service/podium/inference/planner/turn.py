@@ -20,6 +20,7 @@ from podium.inference.guided.utterance import Utterance, analyse
 from podium.inference.planner.call_lines import parse_call
 from podium.inference.planner.competing import Candidate, Proposal, chosen
 from podium.inference.planner.completing import completed
+from podium.inference.planner.inheriting import Donor, inherited
 from podium.inference.planner.parameters import Parameter
 from podium.inference.planner.settling import Place, Settled, borne_out, moved, settled
 from podium.inference.planner.shown import ShownTool
@@ -74,6 +75,15 @@ class _Made:
     sure: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A proposal, its copies put right, and the call that it would be by itself."""
+
+    proposal: Proposal
+    settled: Settled
+    call: ReadCall
+
+
 class PlannedTurn:
     """The calls of one turn, made of what the model proposes.
 
@@ -112,15 +122,47 @@ class PlannedTurn:
 
     def _read(self, proposals: Sequence[Proposal]) -> list[_Made]:
         """Read the proposals that are made, each call once."""
-        candidates = [one for proposal in proposals if (one := self._candidate(proposal)) is not None]
+        drafts = [draft for proposal in proposals if (draft := self._draft(proposal)) is not None]
+        candidates = [Candidate(d.proposal, d.settled, len(self._lacks(d, drafts))) for d in drafts]
         kept = chosen(candidates, self._request)
         taken = [stretch for one in kept for stretch in one.stretches]
-        made: list[_Made] = []
+        calls: list[tuple[Proposal, ReadCall]] = []
         for one in kept:
             call, more = self._completed(one.proposal, one.settled, taken)
             taken += more
-            self._add(made, one.proposal, call)
+            calls.append((one.proposal, call))
+        donors = [(proposal.shown, call) for proposal, call in calls]
+        made: list[_Made] = []
+        for number, (proposal, call) in enumerate(calls):
+            others = [*donors[:number], *donors[number + 1 :], *self._whole(proposal, drafts)]
+            self._add(made, proposal, inherited(call, proposal.shown, others, except_for=self._open(proposal)))
         return made
+
+    def _open(self, proposal: Proposal) -> Sequence[str]:
+        """Return what the model, shown all of the request, found unsaid."""
+        written = parse_call(proposal.line.text, tuple(proposal.shown.parameters))
+        return written.unsaid if written is not None and self._is_whole(proposal) else ()
+
+    def _is_whole(self, proposal: Proposal) -> bool:
+        return proposal.clause.text == self._request.text
+
+    def _whole(self, proposal: Proposal, drafts: Sequence[_Draft]) -> list[Donor]:
+        """Return what the model wrote of a clause's tool when it was shown all of the request."""
+        return [
+            (draft.proposal.shown, draft.call)
+            for draft in drafts
+            if draft.proposal.shown is proposal.shown
+            and self._is_whole(draft.proposal)
+            and not self._is_whole(proposal)
+        ]
+
+    def _lacks(self, draft: _Draft, drafts: Sequence[_Draft]) -> Sequence[str]:
+        """Return what a call would lack beside the likeliest of the other calls."""
+        proposal = draft.proposal
+        others = [
+            (d.proposal.shown, d.call) for d in drafts if d is not draft and d.proposal.clause is not proposal.clause
+        ]
+        return inherited(draft.call, proposal.shown, others, except_for=self._open(proposal)).unsaid
 
     def _add(self, made: list[_Made], proposal: Proposal, call: ReadCall) -> None:
         """Add a call, or what it has more than one that is there already."""
@@ -134,7 +176,7 @@ class PlannedTurn:
         if len(made) < _MOST_CALLS:
             made.append(_Made(len(made) + 1, shown, call, proposal.line.sure))
 
-    def _candidate(self, proposal: Proposal) -> Candidate | None:
+    def _draft(self, proposal: Proposal) -> _Draft | None:
         """Read a proposal as if it were the only one; None when it is no call."""
         shown = proposal.shown
         written = parse_call(proposal.line.text, tuple(shown.parameters))
@@ -143,7 +185,7 @@ class PlannedTurn:
         written = borne_out(written, proposal.line, shown, proposal.clause)
         held = settled(written, shown, proposal.clause)
         call, _ = self._completed(proposal, held, moved(held.stretches, proposal.start))
-        return Candidate(proposal, held, len(call.unsaid))
+        return _Draft(proposal, held, call)
 
     def _completed(self, proposal: Proposal, held: Settled, taken: Sequence[Place]) -> tuple[ReadCall, list[Place]]:
         """Read and complete a call of a part of the request; `taken`, and what it takes, are places in all of it."""
@@ -194,11 +236,13 @@ class PlannedTurn:
     def _answered(self, made: _Made) -> _Made:
         """Return a call with the answers to what it lacked."""
         arguments = json.loads(json.dumps(made.call.arguments, default=str))
+        unsaid = list(made.call.unsaid)
         for name in made.call.unsaid[:_MOST_QUESTIONS]:
             answer = self._answers.pop(0) if self._answers else None
             if answer is not None:
                 put(arguments, made.shown.parameters[name].path, self._meant(made.shown.parameters[name], answer))
-        return replace(made, call=ReadCall(arguments))
+                unsaid.remove(name)
+        return replace(made, call=ReadCall(arguments, tuple(unsaid)))
 
     def _meant(self, parameter: Parameter, answer: Any) -> Any:
         if not isinstance(answer, str):

@@ -13,6 +13,7 @@ from podium.inference.planner.lines import Line
 TEXT, DATE = {"type": "string"}, {"type": "string", "format": "date"}
 BOOK = shown(spec({"place": TEXT, "day": DATE}, name="book", description="Book a table."))
 MOVE = shown(spec({"place": TEXT, "day": DATE}, name="move", description="Move a booking."))
+REQUEST_OF_TWO = "book The Old Mill tomorrow and Luigi's on Friday"
 NOTE = shown(spec({"text": TEXT}, name="note", description="Write a note.", required=[]))
 
 
@@ -136,3 +137,15 @@ def test_a_clause_finds_what_the_whole_request_hid() -> None:
 
 def test_nothing_proposed() -> None:
     assert chosen([], asked(TWO)) == []
+
+
+def test_each_clause_is_a_wish_where_each_has_a_likely_tool() -> None:
+    """Then what is written of the whole request, where the model mixes things up more easily, is not heard."""
+    part = candidate(proposed(BOOK, MILL, REQUEST_OF_TWO, 3.1, part="book The Old Mill tomorrow"))
+    other = candidate(proposed(BOOK, LUIGI, REQUEST_OF_TWO, 3.1, part="Luigi's on Friday"))
+    mixed = candidate(proposed(BOOK, "yes | place: The Old Mill | day: Friday", REQUEST_OF_TWO, 9.0))
+    rival = candidate(proposed(MOVE, LUIGI, REQUEST_OF_TWO, 3.0, part="Luigi's on Friday"))
+    lines = [one.proposal.line.text for one in chosen([mixed, other, rival, part], asked(REQUEST_OF_TWO))]
+    assert lines == [MILL, LUIGI]
+    unlikely = candidate(proposed(BOOK, LUIGI, REQUEST_OF_TWO, 2.9, part="Luigi's on Friday"))
+    assert chosen([mixed, unlikely, part], asked(REQUEST_OF_TWO))[0] is mixed

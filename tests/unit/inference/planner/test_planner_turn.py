@@ -84,14 +84,38 @@ def test_neighbours_are_not_made_together() -> None:
     assert calls_of(turn_of(REQUEST, asks=True).calls([other, likely])) == taken(REQUEST, (BOOK, MILL))
 
 
-def test_what_is_open_is_filled_but_not_from_another_call() -> None:
-    """The day that the second call stopped before; the first one's is not taken for it."""
+def test_what_is_open_is_filled_from_the_request_and_else_from_another_call() -> None:
+    """The day that the second call stopped before; the first one's where there is no other and the model left it out."""
     first, second = "yes | place: The Old Mill | day: tomorrow", "yes | place: Luigi's"
     request = "book The Old Mill tomorrow and Luigi's on Friday"
     assert taken(request, (BOOK, second), (BOOK, first))[1] == ("book", {"place": "Luigi's", "day": "2026-11-27"})
     request = "book The Old Mill tomorrow and Luigi's"
-    calls = taken(request, (BOOK, second), (BOOK, first), asks=True)
+    assert taken(request, (BOOK, second), (BOOK, first))[1] == ("book", {"place": "Luigi's", "day": "2026-11-22"})
+    calls = taken(request, (BOOK, f"{second} | day: ?"), (BOOK, first), asks=True)
     assert calls[1:] == [("ask_user", {"question": "Book a table: which day?"})]
+
+
+def test_a_clause_inherits_what_the_request_says_elsewhere() -> None:
+    """Though the model found it unsaid there: of the tool's own line about the whole request, or of another clause."""
+    request = "book The Old Mill tomorrow and then Luigi's"
+    clauses = [
+        proposed(BOOK, MILL, request, 4.0, part="book The Old Mill tomorrow"),
+        proposed(BOOK, "yes | place: Luigi's | day: ?", request, 4.0, part="Luigi's"),
+    ]
+    wanted = [
+        ("book", {"place": "The Old Mill", "day": "2026-11-22"}),
+        ("book", {"place": "Luigi's", "day": "2026-11-22"}),
+    ]
+    assert calls_of(turn_of(request).calls(clauses)) == wanted
+    whole = proposed(BOOK, "yes | place: The Old Mill | day: Friday", request, 1.0)
+    assert calls_of(turn_of(request).calls([*clauses[1:], whole]))[-1][1]["place"] == "Luigi's"
+
+
+def test_a_call_that_still_lacks_something_is_made_with_what_it_has() -> None:
+    """Beside others, so that its tool says what is missing: it is not filled with another call's values."""
+    request = "book The Old Mill tomorrow, then weigh"
+    weigh = shown(spec({"grams": {"type": "integer"}, "note": TEXT}, name="weigh", required=["grams"]))
+    assert taken(request, (BOOK, MILL), (weigh, "yes | grams: ?"))[1:] == [("weigh", {})]
 
 
 def test_a_clause_is_filled_from_its_own_words() -> None:
