@@ -89,6 +89,7 @@ def settled(call: WrittenCall, shown: ShownTool, request: Utterance) -> Settled:
         if parameter is None or said in {UNSAID, FROM_RESULT}:
             values[name] = said
         elif (slot := parameter.slot).many or slot.options or slot.kind not in _MEASURED:
+            said = _named(slot, said, request.text) if slot.options and not slot.many else said
             bare = slot.kind not in _EXACT and not slot.options
             values[name] = _unintroduced(said, request.text, many=slot.many) if bare else said
             places[name] = _parts(values[name], request.text) if slot.many else _first(values[name], request.text)
@@ -101,6 +102,13 @@ def settled(call: WrittenCall, shown: ShownTool, request: Utterance) -> Settled:
             elif parameter.required:
                 doubtful[name] = said
     return Settled(WrittenCall(values), places, doubtful)
+
+
+def _named(slot: Slot, said: str, text: str) -> str:
+    """Return the only option that the request names, where the model wrote one that it has no word of."""
+    words = set(re.findall(r"[a-z0-9]+", text.lower()))
+    named = [str(option) for option in slot.options if words.issuperset(name_words(str(option)))]
+    return named[0] if len(named) == 1 and words.isdisjoint(name_words(said)) else said
 
 
 def _measured(slot: Slot, said: str, request: Utterance, taken: Sequence[Place]) -> tuple[Place | None, bool]:

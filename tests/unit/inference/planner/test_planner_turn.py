@@ -85,7 +85,7 @@ def test_neighbours_are_not_made_together() -> None:
 
 
 def test_what_is_open_is_filled_from_the_request_and_else_from_another_call() -> None:
-    """The day that the second call stopped before; the first one's where there is no other and the model left it out."""
+    """The day that the second call stopped before; else the first one's, where the model left it out."""
     first, second = "yes | place: The Old Mill | day: tomorrow", "yes | place: Luigi's"
     request = "book The Old Mill tomorrow and Luigi's on Friday"
     assert taken(request, (BOOK, second), (BOOK, first))[1] == ("book", {"place": "Luigi's", "day": "2026-11-27"})
