@@ -214,7 +214,9 @@ def _string_kind(name: str, schema: Mapping[str, Any], values: Iterable[Any]) ->
     )
 
 
-def _slot(name: str, schema: Mapping[str, Any], root: Mapping[str, Any], required: bool, values: list[Any]) -> Slot:
+def _slot(  # noqa: PLR0917  # one call, beside the schema's own recursion
+    name: str, schema: Mapping[str, Any], root: Mapping[str, Any], required: bool, values: list[Any], depth: int
+) -> Slot:
     resolved = _resolve(schema, root)
     words = tuple(name_words(name) + re.findall(r"[a-z]+", str(resolved.get("description", "")).lower()))
     many = resolved.get("type") == "array"
@@ -238,19 +240,24 @@ def _slot(name: str, schema: Mapping[str, Any], root: Mapping[str, Any], require
             kind = SlotKind.NUMBER
         case "object":
             kind = SlotKind.OBJECT
-            children = _children(resolved, root, [value for value in values if isinstance(value, Mapping)])
+            objects = [value for value in values if isinstance(value, Mapping)]
+            children = _children(resolved, root, objects, depth + 1) if depth < _DEEPEST else ()
         case _:
             kind = _string_kind(name, resolved, values)
     iso = "x-podium-kind" not in resolved
     return Slot(name, kind, required, resolved, many, iso, options, words, tuple(values), children)
 
 
+# A schema may hold itself ("a folder has folders"); nobody says more than this in a sentence.
+_DEEPEST = 4
+
+
 def _children(
-    schema: Mapping[str, Any], root: Mapping[str, Any], examples: list[Mapping[str, Any]]
+    schema: Mapping[str, Any], root: Mapping[str, Any], examples: list[Mapping[str, Any]], depth: int = 0
 ) -> tuple[Slot, ...]:
     demanded = set(schema.get("required", ()))
     return tuple(
-        _slot(name, part, root, name in demanded, [example[name] for example in examples if name in example])
+        _slot(name, part, root, name in demanded, [example[name] for example in examples if name in example], depth)
         for name, part in schema.get("properties", {}).items()
     )
 

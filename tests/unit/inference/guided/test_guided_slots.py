@@ -53,3 +53,28 @@ def test_identifiers_are_split_into_words() -> None:
     """Snake and camel case alike."""
     assert name_words("from_unit") == ["from", "unit"]
     assert name_words("maxMinutes") == ["max", "minutes"]
+
+
+def test_a_schema_that_holds_itself_ends() -> None:
+    """Where nobody would say more in a sentence; directly, in a list, and by way of another."""
+    folder = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string"},
+            "inner": {"$ref": "#/$defs/folder"},
+            "more": {"type": "array", "items": {"$ref": "#/$defs/folder"}},
+            "maybe": {"anyOf": [{"$ref": "#/$defs/folder"}, {"type": "null"}]},
+        },
+        "required": ["name"],
+    }
+    (slot,) = slots_of({"properties": {"folder": {"$ref": "#/$defs/folder"}}, "$defs": {"folder": folder}})
+    depth = 0
+    while slot.children:
+        assert [child.name for child in slot.children] == ["name", "inner", "more", "maybe"]
+        slot, depth = slot.children[1], depth + 1
+    assert (slot.kind, depth) == (SlotKind.OBJECT, 4)
+
+
+def test_a_definition_that_is_only_itself() -> None:
+    (slot,) = slots_of({"properties": {"x": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"$ref": "#/$defs/x"}}})
+    assert slot.kind is SlotKind.TEXT
