@@ -31,6 +31,7 @@ _TYPED = frozenset(
     }
 )  # fmt: skip
 _WORDS = frozenset({SlotKind.TEXT, SlotKind.QUOTED})
+_NAMES = frozenset({SlotKind.TEXT, SlotKind.NAME})
 # Likeness of words at which what the model wrote means an option ("puppy" and `dog`).
 _ALIKE = 0.3
 
@@ -55,7 +56,7 @@ def completed(
     arguments = json.loads(json.dumps(call.arguments, default=str))
     found: list[Place] = []
     # The surest first; what is left to copies that the request does not bear out is better than nothing.
-    for ways in (_left_over, _quoted, _alike, _doubtful):
+    for ways in (_left_over, _quoted, _named, _alike, _doubtful):
         open_ = {name: parameter for name, parameter in shown.parameters.items() if name not in said}
         for name, value, places in ways(open_, held, shown, _without(request, [*taken, *found])):
             put(arguments, shown.parameters[name].path, value)
@@ -91,11 +92,27 @@ def _left_over(open_: _Open, _held: Settled, shown: ShownTool, request: Utteranc
 
 
 def _quoted(open_: _Open, _held: Settled, _shown: ShownTool, request: Utterance) -> _Found:
-    """Give the only quotation to the only text that is required."""
-    quoted = [span for span in request.spans if span.kind is SpanKind.QUOTED]
-    texts = [n for n, p in open_.items() if p.required and p.slot.kind in _WORDS and not p.slot.many]
-    if len(quoted) == len(texts) == 1:
-        yield texts[0], quoted[0].text, [(quoted[0].start, quoted[0].end)]
+    """Give the only quotation to the only text that is open, or the only one that is required."""
+    yield from _only(request, SpanKind.QUOTED, open_, _WORDS)
+
+
+def _named(open_: _Open, _held: Settled, _shown: ShownTool, request: Utterance) -> _Found:
+    """Give the only name that nobody has taken to the only text or name that is open, if it is optional.
+
+    Whose name is required the model knows better: it may belong to a wish that nobody can fulfil.
+    """
+    if not any(parameter.required for parameter in open_.values()):
+        yield from _only(request, SpanKind.NAME, open_, _NAMES)
+
+
+def _only(request: Utterance, kind: SpanKind, open_: _Open, slots: frozenset[SlotKind]) -> _Found:
+    # The first word of a sentence has a capital, whatever it is.
+    found = [span for span in request.spans if span.kind is kind and (kind is not SpanKind.NAME or span.start > 0)]
+    fitting = [name for name, p in open_.items() if p.slot.kind in slots and not p.slot.many and not p.slot.options]
+    required = [name for name in fitting if open_[name].required]
+    names = fitting if len(fitting) == 1 else required
+    if len(found) == len(names) == 1:
+        yield names[0], found[0].text, [(found[0].start, found[0].end)]
 
 
 def _alike(open_: _Open, held: Settled, shown: ShownTool, _request: Utterance) -> _Found:

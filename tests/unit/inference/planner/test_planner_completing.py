@@ -122,12 +122,30 @@ def test_a_doubtful_value_that_cannot_be_read_is_lacking() -> None:
 
 
 def test_quotations() -> None:
-    """Only the one for the only text that must be given."""
+    """Only the one for the only text that is open, or that must be given."""
     both = 'tell Ann "see you" or "bye"'
     assert arguments({"to": TEXT, "text": TEXT}, "yes | to: Ann", both) == {"to": "Ann"}
     assert arguments({"to": TEXT, "text": TEXT}, "yes", 'tell Ann "see you"') == {}
-    assert arguments({"text": TEXT}, "yes", 'tell Ann "see you"', required=[]) == {}
+    assert arguments({"text": TEXT}, "yes", 'tell Ann "see you"', required=[]) == {"text": "see you"}
+    assert arguments({"to": TEXT, "text": TEXT}, "yes", 'tell them "bye"', required=["text"]) == {"text": "bye"}
+    assert arguments({"to": TEXT, "text": TEXT}, "yes", 'tell them "bye"', required=[]) == {}
     assert arguments({"to": TEXT, "text": TEXT}, "yes | text: bye", both) == {"text": "bye", "to": "see you"}
+
+
+@pytest.mark.parametrize(
+    ("line", "request_", "wanted"),
+    [
+        ("yes | day: tomorrow", "book me in tomorrow, with Dr. Lindqvist if possible", "Dr. Lindqvist"),
+        ("yes | day: tomorrow", "Lindqvist tomorrow", None),
+        ("yes | day: tomorrow", "with Dr. Lindqvist or Dr. Okafor tomorrow", None),
+        ("yes | day: ?", "with Dr. Lindqvist", None),
+        ("yes | day: tomorrow | vet: Okafor", "with Okafor at Lindqvist Hall tomorrow", "Okafor"),
+    ],
+)
+def test_the_only_name_that_is_left(line: str, request_: str, wanted: str | None) -> None:
+    """It belongs to the only optional text, where nothing that is required is open; a first word is no name."""
+    told = arguments({"day": DATE, "vet": TEXT}, line, request_, required=["day"])
+    assert told.get("vet") == wanted
 
 
 def test_a_value_that_another_calls_result_gives_is_not_open() -> None:
