@@ -89,9 +89,7 @@ def settled(call: WrittenCall, shown: ShownTool, request: Utterance) -> Settled:
         if parameter is None or said in {UNSAID, FROM_RESULT}:
             values[name] = said
         elif (slot := parameter.slot).many or slot.options or slot.kind not in _MEASURED:
-            said = _named(slot, said, request.text) if slot.options and not slot.many else said
-            bare = slot.kind not in _EXACT and not slot.options
-            values[name] = _unintroduced(said, request.text, many=slot.many) if bare else said
+            values[name] = _worded(slot, said, request.text)
             places[name] = _parts(values[name], request.text) if slot.many else _first(values[name], request.text)
         else:
             place, known = _measured(slot, said, request, [place for each in places.values() for place in each])
@@ -102,6 +100,13 @@ def settled(call: WrittenCall, shown: ShownTool, request: Utterance) -> Settled:
             elif parameter.required:
                 doubtful[name] = said
     return Settled(WrittenCall(values), places, doubtful)
+
+
+def _worded(slot: Slot, said: str, text: str) -> str:
+    """Return an option, or text, as the request has it."""
+    if slot.options:
+        return said if slot.many else _named(slot, said, text)
+    return said if slot.kind in _EXACT else _unintroduced(said, text, many=slot.many)
 
 
 def _named(slot: Slot, said: str, text: str) -> str:
