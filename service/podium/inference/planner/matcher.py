@@ -47,7 +47,7 @@ Floats = npt.NDArray[np.float32]
 # Tells the log-odds that a request asks for each of the tools that it was made for.
 Match = Callable[[Utterance], Mapping[str, float]]
 
-MATCHER_FILE = Path(__file__).parent.parent / "models" / "matcher-1.npz"
+MATCHER_FILE = Path(__file__).parent.parent / "models" / "matcher-2.npz"
 FIELDS = ("name", "summary", "detail", "argument", "option", "example", "kind")
 KINDS = (
     "date", "time", "number", "unit", "url", "email", "path", "glob", "expression", "quoted", "code", "name",
