@@ -265,9 +265,9 @@ class ShippedAdapter:
 # digest together; models pulled with another one are then made anew by the next pull.
 SHIPPED: Final = ShippedAdapter(
     name="planner",
-    version="1",
-    path=Path(__file__).with_name("models") / "planner-1.npz",
-    sha256="45e1d4eafda0ecf6022b50071c7bbc75b0a5668b4f7bee282b70380945df0f3e",
+    version="2",
+    path=Path(__file__).with_name("models") / "planner-2.npz",
+    sha256="9ad662af4e982a9e97618013799e7ec78f3bfa4ca3a3b5856405735cca7f1b4f",
 )
 
 

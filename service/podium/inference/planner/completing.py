@@ -7,14 +7,13 @@ where its form tells: numbers, days, times, the names of an enum's values, what 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from podium.inference.guided.assignment import assign
-from podium.inference.guided.slots import SlotKind, name_words
+from podium.inference.guided.slots import SlotKind
 from podium.inference.guided.spans import Span, SpanKind, Word
 from podium.inference.guided.utterance import Token, Utterance
 from podium.inference.planner.parameters import Parameter
@@ -32,8 +31,6 @@ _TYPED = frozenset(
 )  # fmt: skip
 _WORDS = frozenset({SlotKind.TEXT, SlotKind.QUOTED})
 _NAMES = frozenset({SlotKind.TEXT, SlotKind.NAME})
-# Likeness of words at which what the model wrote means an option ("puppy" and `dog`).
-_ALIKE = 0.3
 
 
 def completed(
@@ -56,7 +53,7 @@ def completed(
     arguments = json.loads(json.dumps(call.arguments, default=str))
     found: list[Place] = []
     # The surest first; what is left to copies that the request does not bear out is better than nothing.
-    for ways in (_left_over, _quoted, _named, _alike, _doubtful):
+    for ways in (_left_over, _quoted, _named, _doubtful):
         open_ = {name: parameter for name, parameter in shown.parameters.items() if name not in said}
         for name, value, places in ways(open_, held, shown, _without(request, [*taken, *found])):
             put(arguments, shown.parameters[name].path, value)
@@ -113,24 +110,6 @@ def _only(request: Utterance, kind: SpanKind, open_: _Open, slots: frozenset[Slo
     names = fitting if len(fitting) == 1 else required
     if len(found) == len(names) == 1:
         yield names[0], found[0].text, [(found[0].start, found[0].end)]
-
-
-def _alike(open_: _Open, held: Settled, shown: ShownTool, _request: Utterance) -> _Found:
-    """Read what names no option as the one that means nearly the same."""
-    for name, parameter in open_.items():
-        evidence = shown.tool.evidence.get(name)
-        words = re.findall(r"[a-z]+", held.call.values.get(name, "").lower())
-        if evidence is None or evidence.vectors is None or not parameter.slot.options or parameter.slot.many:
-            continue
-        near = [
-            (evidence.vectors.similarity(word, part), str(option), option)
-            for word in words
-            for option in parameter.slot.options
-            for part in name_words(str(option))
-        ]
-        best = max(near, default=(0.0, "", None))
-        if best[0] >= _ALIKE:
-            yield name, best[2], ()
 
 
 def _doubtful(open_: _Open, held: Settled, _shown: ShownTool, request: Utterance) -> _Found:

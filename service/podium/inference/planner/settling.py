@@ -36,7 +36,7 @@ _EXACT = frozenset({SlotKind.QUOTED, SlotKind.EXPRESSION, SlotKind.URL, SlotKind
 _ARTICLE = re.compile(r"\A(?:an?|the|my|our) (?=\S)", re.IGNORECASE)
 _SHORT = 4
 # A value that is not in the request is a guess below this; set on the tuning set.
-_UNSURE = 0.25
+_UNSURE = 0.35
 _LONGER = frozenset({SpanKind.DATE, SpanKind.TIME, SpanKind.NUMBER})
 
 
@@ -89,7 +89,8 @@ def settled(call: WrittenCall, shown: ShownTool, request: Utterance) -> Settled:
         if parameter is None or said in {UNSAID, FROM_RESULT}:
             values[name] = said
         elif (slot := parameter.slot).many or slot.options or slot.kind not in _MEASURED:
-            values[name] = _worded(slot, said, request.text)
+            bare = slot.kind not in _EXACT and not slot.options
+            values[name] = _unintroduced(said, request.text, many=slot.many) if bare else said
             places[name] = _parts(values[name], request.text) if slot.many else _first(values[name], request.text)
         else:
             place, known = _measured(slot, said, request, [place for each in places.values() for place in each])
@@ -100,20 +101,6 @@ def settled(call: WrittenCall, shown: ShownTool, request: Utterance) -> Settled:
             elif parameter.required:
                 doubtful[name] = said
     return Settled(WrittenCall(values), places, doubtful)
-
-
-def _worded(slot: Slot, said: str, text: str) -> str:
-    """Return an option, or text, as the request has it."""
-    if slot.options:
-        return said if slot.many else _named(slot, said, text)
-    return said if slot.kind in _EXACT else _unintroduced(said, text, many=slot.many)
-
-
-def _named(slot: Slot, said: str, text: str) -> str:
-    """Return the only option that the request names, where the model wrote one that it has no word of."""
-    words = set(re.findall(r"[a-z0-9]+", text.lower()))
-    named = [str(option) for option in slot.options if words.issuperset(name_words(str(option)))]
-    return named[0] if len(named) == 1 and words.isdisjoint(name_words(said)) else said
 
 
 def _measured(slot: Slot, said: str, request: Utterance, taken: Sequence[Place]) -> tuple[Place | None, bool]:

@@ -26,6 +26,7 @@ from podium.inference.planner.settling import Place, Settled, borne_out, moved, 
 from podium.inference.planner.shown import ShownTool
 from podium.inference.planner.uniting import united
 from podium.inference.planner.values import ReadCall, Unreadable, put, read_call, read_value
+from podium.inference.planner.weighing import weighed
 from podium.orchestration.chat import AssistantMessage, ChatRequest, ToolCallSealed, ToolMessage, UserMessage
 from podium.orchestration.references import join_pointer
 
@@ -182,6 +183,7 @@ class PlannedTurn:
         written = parse_call(proposal.line.text, tuple(shown.parameters))
         if written is None:
             return None
+        written = weighed(written, proposal.line, shown, proposal.clause)
         written = borne_out(written, proposal.line, shown, proposal.clause)
         held = settled(written, shown, proposal.clause)
         call, _ = self._completed(proposal, held, moved(held.stretches, proposal.start))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planner_fakes import asked, settled_line, shown, spec
 
 from podium.inference.guided.slots import SlotKind
-from podium.inference.guided.vectors import WordVectors
 from podium.inference.planner.call_lines import write_call
 from podium.inference.planner.completing import completed
 from podium.inference.planner.readers import MOMENTS
@@ -166,22 +164,6 @@ def test_nested_values_are_put_where_they_belong() -> None:
     assert arguments({"visit": inner}, "yes | visit.guests: six", "six of us tomorrow") == wanted
 
 
-VECTORS = WordVectors(["dog", "puppy", "cat", "stone"], np.array([[1, 0], [0.9, 0.3], [0, 1], [-1, -1]], np.float32))
-PETS = spec({"kind": {"enum": ["dog", "cat"]}})
-
-
-@pytest.mark.parametrize(("said", "kind"), [("puppy", "dog"), ("my little puppy", "dog"), ("cats", "cat")])
-def test_an_option_in_another_word(said: str, kind: str) -> None:
-    """Of nearly the same meaning. (A plural is only a slip.)"""
-    assert filled(shown(PETS, VECTORS), f"yes | kind: {said}", f"add {said}")[0].arguments == {"kind": kind}
-
-
-def test_a_word_that_means_no_option() -> None:
-    """Nor is anything like another where meanings are not known."""
-    assert filled(shown(PETS, VECTORS), "yes | kind: stone", "add a stone")[0].unsaid == ("kind",)
-    assert filled(shown(PETS), "yes | kind: puppy", "add a puppy")[0].unsaid == ("kind",)
-
-
 def test_the_call_given_is_not_changed() -> None:
     tool, request = shown(spec({"place": TEXT, "day": DATE})), asked("book Luigi's tomorrow")
     held = settled_line(tool, "yes | place: Luigi's", request)
@@ -204,7 +186,7 @@ _ALL = {
     "time": TIME, "moment": {"type": "string", "format": "date-time"}, "kind": {"enum": ["dog", "cat"]}, "note": TEXT,
     "rows": {"type": "array", "items": INTEGER}, "late": {"type": "boolean"},
 }  # fmt: skip
-TOOLS = [shown(spec(_ALL), VECTORS), shown(spec(_ALL, required=[]))]
+TOOLS = [shown(spec(_ALL)), shown(spec(_ALL, required=[]))]
 _MEASURED = MOMENTS | {SlotKind.INTEGER, SlotKind.NUMBER}
 
 

@@ -67,23 +67,6 @@ def test_items_are_told_without_their_articles() -> None:
     assert told == {"what": "lamp, pen"}
 
 
-@pytest.mark.parametrize(
-    ("said", "request_", "wanted"),
-    [
-        ("eco", "prefs: standard, 30 degrees", "standard"),
-        ("eco", "my usual large one please", "eco"),
-        ("eco", "what I had in the large load", "large_load"),
-        ("eco", "eco, not standard", "eco"),
-        ("eco", "standard, not the large load", "eco"),
-        ("sensitive", "the large_load one", "large_load"),
-    ],
-)
-def test_the_only_option_that_the_request_names(said: str, request_: str, wanted: str) -> None:
-    """Where the model wrote one that the request has no word of; all words of an option count."""
-    kind = {"type": "string", "enum": ["eco", "standard", "large_load", "sensitive"]}
-    assert values({"kind": kind}, f"yes | kind: {said}", request_) == {"kind": wanted}
-
-
 def test_one_number_is_not_two_values() -> None:
     """The first takes it; the second is doubtful, unless the request says it once more."""
     properties = {"adults": INTEGER, "children": INTEGER}
