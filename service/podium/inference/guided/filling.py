@@ -20,7 +20,7 @@ from podium.inference.guided.slots import Slot, SlotKind
 from podium.inference.guided.toolset import PreparedTool
 from podium.orchestration.tool import ToolFailure
 
-__all__ = ["Question", "accepted_arguments", "parse_answer", "question_for", "settled"]
+__all__ = ["Question", "accepted_arguments", "literal", "parse_answer", "question_for", "settled"]
 
 _SHOTS = 5
 _MAX_OPTIONS = 6
@@ -92,7 +92,8 @@ def _options(call: PlannedCall, slot: Slot) -> list[Any]:
     return values[:_MAX_OPTIONS] if not slot.options else values
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return a pattern of a guide that only this text fits; empty for one of several lines, which no guide takes."""
     return _SPECIAL.sub(r"\\\1", text) if "\n" not in text else ""
 
 
@@ -119,10 +120,10 @@ def _free(slot: Slot) -> str:
 def _pattern(slots: Sequence[Slot], options: Mapping[str, Sequence[Any]]) -> str:
     parts = []
     for slot in slots:
-        values = [_literal(json.dumps(value, ensure_ascii=False)) for value in options[slot.name]]
+        values = [literal(json.dumps(value, ensure_ascii=False)) for value in options[slot.name]]
         values = [value for value in values if value]
         value = f"(?:{'|'.join(values)})" if values else _free(slot)
-        parts.append(f'"{_literal(slot.name)}":{value}')
+        parts.append(f'"{literal(slot.name)}":{value}')
     return "\\{" + ",".join(parts) + "\\}"
 
 

@@ -8,13 +8,13 @@ stands for an optional one is seldom meant for it.
 from __future__ import annotations
 
 import math
-import re
 import secrets
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 from podium.inference.engine import Engine, EngineRequest, Guide, GuideKind, TokenDelta
+from podium.inference.guided.filling import literal
 from podium.inference.guided.utterance import Utterance
 from podium.inference.planner.call_lines import FROM_RESULT, UNSAID, parse_call
 from podium.inference.planner.lines import Detokenizing, Line
@@ -81,7 +81,7 @@ class Chooser:
 
     async def _choice(self, prompt: Sequence[int], options: Sequence[str]) -> tuple[str, float]:
         """Return the likeliest option, and its log-probability among all that the model might have written."""
-        guide = Guide(GuideKind.REGEX, f" (?:{'|'.join(map(re.escape, options))})")
+        guide = Guide(GuideKind.REGEX, f" (?:{'|'.join(filter(None, map(literal, options)))})")
         eos = self._tokenizer.eos_token_id
         request = EngineRequest(
             request_id=f"planner-{secrets.token_hex(8)}",

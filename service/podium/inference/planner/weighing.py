@@ -58,7 +58,7 @@ def _likeliest(slot: Slot, said: str, sure: float, words: list[str], vectors: Wo
         share = sure if option == said else (1.0 - sure) / others
         return math.log(max(share, _LEAST)) + _LIKENESS * _likeness(option, words, vectors)
 
-    return max(map(str, slot.options), key=weight)
+    return max((option for option in slot.options if isinstance(option, str)), key=weight)
 
 
 def _likeness(option: str, words: list[str], vectors: WordVectors) -> float:
